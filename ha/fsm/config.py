@@ -1,0 +1,92 @@
+"""What the engine must know of the configuration, already validated.
+
+Where it came from is ``ha.node.config``'s matter.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ha.fsm.identity import cluster_id, node_id, paths_digest, service_id
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PathId:
+    """A line of ``monitor``: the node that sends on it, and its place (0, 1, …) among that node's lines."""
+
+    node: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class PathConfig:
+    """One heartbeat path as the engine sees it."""
+
+    id: PathId
+    label: str
+    """For people: ``eth0:239.131.50.10:1234`` or ``/dev/sdb:0``."""
+    kind: str
+    """``net``, ``unicast``, ``dio`` or ``disk``."""
+    timeout: float
+    """Seconds without anything newer until this path is DOWN, 0.2 … 120."""
+    text: str
+    """The line in its normal form (single blanks), for the digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """One line of ``services`` with its options. Times in seconds."""
+
+    name: str
+    script: str
+    nodes: tuple[str, ...]
+    """Primary first. Two in OpenHA's files, any number (2 … 16) here."""
+    check_script: str
+    start_timeout: float = 300.0
+    stop_timeout: float = 300.0
+    status_timeout: float = 10.0
+    check_timeout: float = 60.0
+    kill_grace: float = 5.0
+    """Between SIGTERM and SIGKILL of a script that is past its timeout."""
+    status_up: tuple[int, ...] = (0,)
+    """Exit codes of ``SCRIPT status`` that mean: runs here."""
+    status_down: tuple[int, ...] = (3,)
+    """Exit codes that mean: does not run here. Anything else is unknown."""
+    protection: str = "none"
+
+    @property
+    def id(self) -> int:
+        return service_id(self.name, self.nodes, self.protection)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """All that the engine needs, for every node of the cluster."""
+
+    cluster: str
+    nodes: tuple[str, ...]
+    paths: tuple[PathConfig, ...]
+    services: Mapping[str, ServiceConfig] = field(default_factory=dict)
+
+    @property
+    def cluster_id(self) -> int:
+        return cluster_id(self.cluster)
+
+    @property
+    def paths_digest(self) -> int:
+        return paths_digest(p.text for p in self.paths)
+
+    def paths_of(self, node: str) -> tuple[PathConfig, ...]:
+        """The paths on which ``node`` sends, in their order."""
+        return tuple(p for p in self.paths if p.id.node == node)
+
+    def timeout_of(self, node: str) -> float:
+        """T: the largest timeout of the node's own lines (design: evidence). Seconds."""
+        return max((p.timeout for p in self.paths_of(node)), default=10.0)
+
+    def period_of(self, node: str) -> float:
+        """One message a period: 1 s, or a fifth of the smallest timeout of the node's lines where that is less."""
+        smallest = min((p.timeout for p in self.paths_of(node)), default=10.0)
+        return min(1.0, smallest / 5.0)
+
+    def node_ids(self) -> dict[int, str]:
+        return {node_id(n): n for n in self.nodes}

@@ -1,0 +1,38 @@
+"""What a node must remember over the death of its nmond, and over a power-off.
+
+A record is immutable: the engine replaces it, and says in ``Effects.persist`` which must reach the disk first.
+"""
+
+from dataclasses import dataclass
+
+from ha.fsm.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRecord:
+    """The local state of record of one service."""
+
+    name: str
+    state: State = State.FROZEN_STOP
+    """A new service begins FROZEN_STOP on every node (OpenHA)."""
+    generation: int = 0
+    """Of the present claim or run, or of the last one held here."""
+    last_run: int = 0
+    """The generation of the last run (STARTING or beyond) on this node; 0: never."""
+    seen: int = 0
+    """The highest generation of a run seen anywhere."""
+    unclean: bool = False
+    demoted: bool = False
+    freeze: bool = False
+    """The start or stop under way ends frozen (freeze-start, freeze-stop)."""
+    handover: str = ""
+    """The node that is to take it (``ezha switch``), or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """All that is kept: written whole, before anything that depends on it."""
+
+    incarnation: int
+    """Counter of the present incarnation."""
+    services: tuple[ServiceRecord, ...] = ()
