@@ -1,0 +1,107 @@
+"""What this node has heard of another one: its newest message, and when each of its paths last brought something new.
+
+Liveness only. Whether what a peer says allows anything is ``ha.fsm.evidence``'s matter.
+Times are monotonic seconds of this node.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ha.fsm.config import PathConfig
+from ha.fsm.message import Ack, Heartbeat, Incarnation, ServiceEntry
+
+
+class Heard(Enum):
+    """What a message turned out to be."""
+
+    NEWER = "newer than anything heard of this node"
+    KNOWN = "news of this path only: another path was quicker"
+    STALE = "old or repeated: it changes nothing"
+    CONFLICT = "the same incarnation number with another random part"
+
+
+@dataclass(slots=True)
+class PeerPath:
+    """One path on which the peer sends."""
+
+    config: PathConfig
+    seq: int = 0
+    """Newest sequence number of the present incarnation that this path brought; 0: none."""
+    last: float | None = None
+    """When it did."""
+    up: bool = False
+
+
+@dataclass(slots=True)
+class Peer:
+    """A node as seen from here."""
+
+    name: str
+    timeout: float
+    """T of that node: silent after so many seconds without anything newer."""
+    since: float
+    """When we began to listen: silence begins there at the earliest (rule 1)."""
+    paths: list[PeerPath]
+    newest: Heartbeat | None = None
+    arrival: float = 0.0
+    """First arrival of the newest message; later copies renew nothing (rule 1)."""
+    silent: bool = False
+    entries: dict[int, ServiceEntry] = field(default_factory=dict)
+
+    @property
+    def silent_at(self) -> float:
+        """When the silence will have lasted T."""
+        return (self.since if self.newest is None else max(self.since, self.arrival)) + self.timeout
+
+    @property
+    def living(self) -> bool:
+        """Heard within T."""
+        return self.newest is not None and not self.silent
+
+    @property
+    def left(self) -> bool:
+        return self.newest is not None and self.newest.left
+
+    def hear(self, message: Heartbeat, index: int, arrival: float) -> Heard:
+        """Take a message in. ``index``: which of the peer's paths brought it."""
+        known = self.newest.incarnation if self.newest is not None else None
+        if known is not None and message.incarnation != known:
+            if message.incarnation.counter < known.counter:
+                return Heard.STALE
+            if message.incarnation.counter == known.counter:
+                return Heard.CONFLICT
+            for each in self.paths:
+                each.seq = 0
+        path = self.paths[index]
+        if message.seq <= path.seq:
+            return Heard.STALE
+        path.seq, path.last, path.up = message.seq, arrival, True
+        if known == message.incarnation and self.newest is not None and message.seq <= self.newest.seq:
+            return Heard.KNOWN
+        if self.newest is None or message.services is not self.newest.services:
+            self.entries = {entry.id: entry for entry in message.services}
+        self.newest, self.arrival, self.silent = message, arrival, False
+        return Heard.NEWER
+
+    def acknowledgement(self, node_id: int, incarnation: Incarnation) -> int:
+        """The newest sequence number of ours, in our present incarnation, that the peer says it saw; 0: none."""
+        ack = self.ack_of(node_id)
+        if ack is None or ack.incarnation != incarnation:
+            return 0
+        return max(ack.seqs, default=0)
+
+    def ack_of(self, node_id: int) -> Ack | None:
+        if self.newest is None:
+            return None
+        return next((a for a in self.newest.acks if a.node == node_id), None)
+
+    def describe_paths(self, now: float) -> list[str]:
+        """One sentence a path, with its age: the evidence behind "silent" and "heard"."""
+        told = []
+        for path in self.paths:
+            name = f"{path.config.kind} {path.config.label}"
+            if path.last is None:
+                told.append(f"{self.name} on {name}: nothing heard yet in {now - self.since:.3f} s")
+            else:
+                told.append(f"{self.name} on {name}: last news {now - path.last:.3f} s ago")
+        return told
