@@ -1,0 +1,1 @@
+"""A node that runs (nmond): event loop, path workers, script runner, state store, control socket."""
