@@ -85,8 +85,7 @@ def _age(peer: Peer, now: float) -> str:
 
 def _silence(peer: Peer, entry: ServiceEntry | None, now: float) -> str:
     if peer.newest is None:
-        return (
-            f"{peer.name} was never heard in the {now - peer.since:.3f} s since this node listens (limit {peer.timeout:g} s)"
-        )
+        listened = now - peer.since
+        return f"{peer.name} was never heard in the {listened:.3f} s since this node listens (limit {peer.timeout:g} s)"
     last = f", its last word was {entry.state.name}" if entry is not None else ""
     return f"{peer.name} is silent for {now - max(peer.arrival, peer.since):.3f} s (limit {peer.timeout:g} s){last}"

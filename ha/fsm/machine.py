@@ -51,15 +51,15 @@ class _Model:
 def _condition(guard: Guard) -> Callable[[EventData], bool]:
     holds = _HOLDS[guard]
 
-    def check(data: EventData) -> bool:
-        return holds(data.model.facts)
+    def check(_data: EventData) -> bool:
+        return holds(_MODEL.facts)
 
     return check
 
 
 def _remember(row: Row) -> Callable[[EventData], None]:
-    def remember(data: EventData) -> None:
-        data.model.row = row
+    def remember(_data: EventData) -> None:
+        _MODEL.row = row
 
     return remember
 

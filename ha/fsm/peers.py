@@ -42,6 +42,8 @@ class Peer:
     since: float
     """When we began to listen: silence begins there at the earliest (rule 1)."""
     paths: list[PeerPath]
+    not_before: float = float("-inf")
+    """Silence is not believed before this: we were not scheduled ourselves, and messages may lie unread."""
     newest: Heartbeat | None = None
     arrival: float = 0.0
     """First arrival of the newest message; later copies renew nothing (rule 1)."""
@@ -51,7 +53,8 @@ class Peer:
     @property
     def silent_at(self) -> float:
         """When the silence will have lasted T."""
-        return (self.since if self.newest is None else max(self.since, self.arrival)) + self.timeout
+        heard = self.since if self.newest is None else max(self.since, self.arrival)
+        return max(heard + self.timeout, self.not_before)
 
     @property
     def living(self) -> bool:

@@ -59,7 +59,7 @@ OPERATOR = frozenset(Trigger(t) for t in list(Trigger)[:8])
 
 
 class Guard(Enum):
-    """A condition of a row. The facts that it looks at are established before the table is asked (``machine.Facts``)."""
+    """A condition of a row. What it looks at is established before the table is asked (``machine.Facts``)."""
 
     CLEAR = "no other node holds or may claim it"
     CONTROLLER_UP = "the controller says that it is up, and nobody overrides"

@@ -1,0 +1,102 @@
+"""One service as the engine holds it: its record, and what need not outlive nmond.
+
+Immutable, so that a step can be taken back by putting the old objects in place again (``Engine.rollback``).
+"""
+
+from dataclasses import dataclass
+
+from ha.fsm.config import ServiceConfig
+from ha.fsm.events import Command
+from ha.fsm.message import ServiceEntry
+from ha.fsm.record import ServiceRecord
+from ha.fsm.states import Action, ScriptKind, State
+
+ORPHAN = 0
+"""The job number of a script that was left over from a killed nmond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A script that runs. Times are monotonic seconds."""
+
+    id: int
+    kind: ScriptKind
+    started: float
+    deadline: float
+    """When the next harder measure is taken: SIGTERM, SIGKILL, given up."""
+    killed: int = 0
+    """Measures taken: 0 none, 1 SIGTERM, 2 SIGKILL, 3 given up: it cannot be killed, and nothing runs beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A command whose outcome somebody waits for."""
+
+    command: str
+    action: Action
+    good: frozenset[State]
+    bad: frozenset[State]
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Record, configuration, and the volatile rest."""
+
+    config: ServiceConfig
+    id: int
+    record: ServiceRecord
+    job: Job | None = None
+    claim_seq: int = 0
+    """First message that carried the present claim; 0: not sent yet."""
+    claim_last_ran: bool = False
+    """Frozen when the claim is made, so that both sides of a collision rank the same facts."""
+    waiting: Waiting | None = None
+    pending: Command | None = None
+    """A force-stop or force-start that waits for the controller's answer, or for the end of a script."""
+    queued: Command | None = None
+    """A command that came while the controller was being asked: carried out at the answer."""
+    adopting: bool = False
+    """nmond restarted: once the leftover script ends, the controller is asked."""
+    outranked_since: float | None = None
+    """Since when the evidence would allow a claim, but a node that ranks higher is given time for its own."""
+
+    @property
+    def state(self) -> State:
+        return self.record.state
+
+    @property
+    def last_ran(self) -> bool:
+        """As far as we know nobody ran it after us."""
+        return 0 < self.record.last_run >= self.record.seen
+
+    def entry(self) -> ServiceEntry:
+        """What our messages say about it."""
+        claiming = self.state is State.START_READY
+        return ServiceEntry(
+            id=self.id,
+            state=self.state,
+            generation=self.record.generation if claiming else self.record.last_run,
+            unclean=self.record.unclean,
+            last_ran=self.claim_last_ran if claiming else self.last_ran,
+            demoted=self.record.demoted,
+        )
+
+
+OUTCOMES: dict[Action, tuple[frozenset[State], frozenset[State]]] = {
+    Action.START: (
+        frozenset({State.STARTED, State.FROZEN_START}),
+        frozenset({State.START_FAILED, State.STOP_FAILED, State.STOPPED, State.FROZEN_STOP}),
+    ),
+    Action.FREEZE_START: (
+        frozenset({State.FROZEN_START}),
+        frozenset({State.START_FAILED, State.STOP_FAILED, State.STOPPED, State.FROZEN_STOP}),
+    ),
+    Action.STOP: (frozenset({State.STOPPED}), frozenset({State.STOP_FAILED, State.FROZEN_STOP})),
+    Action.FREEZE_STOP: (frozenset({State.FROZEN_STOP}), frozenset({State.STOP_FAILED, State.STOPPED})),
+    Action.UNFREEZE: (frozenset({State.STOPPED, State.STARTED}), frozenset()),
+    Action.FORCE_STOP: (frozenset({State.STOPPED}), frozenset()),
+    Action.FORCE_START: (frozenset({State.STARTED}), frozenset()),
+    Action.SWITCH: (frozenset(), frozenset({State.STOP_FAILED, State.FROZEN_STOP, State.STARTED, State.START_FAILED})),
+}
+"""States that end the waiting for a command, well or badly. (SWITCH ends well when the other node is STARTED.)"""

@@ -1,0 +1,99 @@
+"""Engine state as plain data and back, for a hand-over by exec.
+
+Only the classes named here are ever made from a snapshot; anything else raises ValueError.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from ha.fsm.config import ClusterConfig, PathId, ServiceConfig
+from ha.fsm.message import Ack, Handover, Heartbeat, Incarnation, ServiceEntry
+from ha.fsm.record import NodeRecord, ServiceRecord
+from ha.fsm.service import Job, Service
+from ha.fsm.states import Promise, ScriptKind, State
+
+if TYPE_CHECKING:
+    from ha.fsm.engine import Engine
+
+_CLASSES: dict[str, type] = {
+    c.__name__: c
+    for c in (
+        Ack,
+        Handover,
+        Heartbeat,
+        Incarnation,
+        Job,
+        NodeRecord,
+        PathId,
+        Promise,
+        ScriptKind,
+        Service,
+        ServiceConfig,
+        ServiceEntry,
+        ServiceRecord,
+        State,
+    )
+}
+
+
+def dump(value: Any) -> Any:
+    """Plain data: None, bool, int, float, str, lists, and dicts with a ``"!"`` that names a class."""
+    if isinstance(value, Enum):
+        return {"!": type(value).__name__, "=": value.value}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"!": type(value).__name__} | {f.name: dump(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, tuple):
+        return [dump(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"{type(value).__name__} cannot be handed over")
+
+
+def load(plain: Any) -> Any:
+    """What ``dump`` was given. Raises ValueError for anything it did not make."""
+    if isinstance(plain, list):
+        return tuple(load(v) for v in plain)
+    if not isinstance(plain, dict):
+        return plain
+    made = _CLASSES.get(str(plain.get("!")))
+    if made is None:
+        raise ValueError(f"unknown kind {plain.get('!')!r} in a hand-over")
+    try:
+        if issubclass(made, Enum):
+            return made(plain["="])
+        return made(**{k: load(v) for k, v in plain.items() if k != "!"})
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{made.__name__} in a hand-over: {error}") from error
+
+
+def restore_engine(
+    cls: "type[Engine]", plain: Mapping[str, Any], config: ClusterConfig, node: str, now: float
+) -> "Engine":
+    """See ``Engine.restore``."""
+    try:
+        services: list[Service] = [load(s) for s in plain["services"]]
+        incarnation = load(plain["incarnation"])
+        record = NodeRecord(incarnation.counter, tuple(s.record for s in services))
+        engine = cls(config, node, record, incarnation, now, boot=False)
+        engine.seq = int(plain["seq"])
+        engine.leaving, engine.left = bool(plain["leaving"]), bool(plain["left"])
+        engine.started_at = float(plain["started_at"])
+        engine.counters = dict(plain["counters"])
+        engine.resume(services, int(plain["job"]), float(plain["next_send"]))
+        for each in plain["peers"]:
+            peer = engine.peers.get(each["name"])
+            if peer is None:
+                continue
+            newest = load(each["newest"])
+            peer.since, peer.arrival, peer.silent = float(each["since"]), float(each["arrival"]), bool(each["silent"])
+            peer.newest = newest
+            peer.entries = {e.id: e for e in newest.services} if newest is not None else {}
+            known = {text: (seq, last, up) for text, seq, last, up in each["paths"]}
+            for path in peer.paths:
+                if path.config.text in known:
+                    path.seq, path.last, path.up = known[path.config.text]
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"the hand-over is not understood: {error!r}") from error
+    return engine
