@@ -1,0 +1,128 @@
+"""``ezha install``: lays ezha out under a prefix as OpenHA lay there (spec: OpenHA, "Install layout").
+
+Run again it is an upgrade: programs, ``env.sh``, ``ezha.init`` and ``doc`` are replaced, each in one step; whatever an
+administrator or a service owns (``conf``, ``log``, ``services``) is only created where it is missing. A running ezha
+goes on with the old code until ``ezha.init restart``.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+
+from ha import __version__
+from ha.cli import share
+from ha.cli.guard import CliError, UsageError, complain, say
+from ha.cli.launchers import PROGRAMS, launcher
+from ha.cli.options import Parser
+
+_FOLDERS = {
+    "": 0o755,
+    "bin": 0o755,
+    "conf": 0o755,
+    "doc": 0o755,
+    "doc/examples": 0o755,
+    "log": 0o750,
+    "services": 0o755,
+}
+_EMPTY = ("nodes", "monitor", "services")
+_DEFAULT_PREFIX = "/usr/local/cluster"
+_SYSTEMD = "/etc/systemd/system"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Exit code 0 where everything lies where it should."""
+    parser = Parser("ezha install", "Lay ezha out under a prefix, or upgrade what lies there.")
+    parser.add_argument("--prefix", metavar="DIR", default=_DEFAULT_PREFIX, help=f"default: {_DEFAULT_PREFIX}")
+    parser.add_argument("--systemd", action="store_true", help=f"install the unit {_SYSTEMD}/ezha.service, too")
+    options = parser.parse_args(argv)
+    prefix = checked_prefix(options.prefix)
+    try:
+        install(prefix)
+        if options.systemd:
+            install_unit(prefix, _SYSTEMD)
+    except OSError as error:
+        raise CliError(f"{error.filename or prefix}: {error.strerror}") from None
+    say(f"ezha {__version__} is installed in {prefix}")
+    return 0
+
+
+def checked_prefix(text: str) -> str:
+    """``text`` in its normal form. Raises UsageError: it stands in shell scripts and must need no quotes there."""
+    if not re.fullmatch(r"/[A-Za-z0-9/._+-]*", text):
+        raise UsageError(f"{text!r} cannot be a prefix: give an absolute path of letters, digits and / . _ + -")
+    prefix = os.path.normpath(text)
+    if prefix.lstrip("/") == "":
+        raise UsageError("/ cannot be a prefix: give a folder of its own, such as /usr/local/cluster")
+    return "/" + prefix.lstrip("/")
+
+
+def install(prefix: str) -> None:
+    """Raises OSError, CliError."""
+    for name, mode in _FOLDERS.items():
+        _make_folder(f"{prefix}/{name}" if name else prefix, mode)
+    for name in PROGRAMS:
+        replace(f"{prefix}/bin/{name}", launcher(name, sys.executable, share.code_folder()), 0o755)
+    replace(f"{prefix}/env.sh", adapted(share.read("init/env.sh"), prefix), 0o644)
+    replace(f"{prefix}/ezha.init", adapted(share.read("init/ezha.init"), prefix), 0o755)
+    for name, path in share.documents().items():
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        replace(f"{prefix}/doc/{name}", text, 0o755 if os.access(path, os.X_OK) else 0o644)
+    for name in _EMPTY:
+        create(f"{prefix}/conf/{name}", "")
+    for name in ("logfacility", "options.toml"):
+        create(f"{prefix}/conf/{name}", share.read(f"conf/{name}"))
+
+
+def install_unit(prefix: str, folder: str) -> None:
+    """The systemd unit, and systemd told of it where it runs."""
+    replace(f"{folder}/ezha.service", adapted(share.read("init/ezha.service"), prefix), 0o644)
+    if not os.path.isdir("/run/systemd/system"):
+        return
+    try:
+        subprocess.run(["systemctl", "daemon-reload"], stdin=subprocess.DEVNULL, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        complain(f"ezha install: systemctl daemon-reload failed: {error}; run it before you use the unit")
+
+
+def adapted(text: str, prefix: str) -> str:
+    """A file of ``init`` for another prefix than the usual one."""
+    return text.replace(_DEFAULT_PREFIX, prefix)
+
+
+def _make_folder(path: str, mode: int) -> None:
+    """As ``mkdir -p``; only what is created here gets the mode."""
+    if os.path.isdir(path):
+        return
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    os.mkdir(path, 0o700)
+    os.chmod(path, mode)
+
+
+def replace(path: str, text: str, mode: int) -> None:
+    """Put ``text`` there in one step: whoever opens the file meanwhile sees the old or the new one, whole."""
+    descriptor, temporary = tempfile.mkstemp(prefix=".ezha-", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def create(path: str, text: str) -> None:
+    """Write ``text`` where nothing stands yet, not even a dangling link."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        os.fchmod(file.fileno(), 0o644)
