@@ -3,8 +3,6 @@
 ``parse`` is pure, for the simulator and the tests; ``load`` reads the files of a node.
 """
 
-import os
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +15,7 @@ from ha.node.config.options import Options, parse_options
 from ha.node.config.problems import ConfigError, Problem, Report
 from ha.node.config.services import parse_services
 from ha.node.config.sizes import check_slots
+from ha.node.files import read_regular
 from ha.node.layout import Layout
 
 MAX_FILE = 1024 * 1024
@@ -99,23 +98,8 @@ def path_of(layout: Layout, kind: str) -> str:
 
 
 def read_file(path: str, limit: int) -> bytes:
-    """At most ``limit`` + 1 bytes of a regular file. Raises OSError."""
-    # Not blocking: a FIFO in the place of a file must not hang a command.
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(0, "not a regular file")
-        parts: list[bytes] = []
-        left = limit + 1
-        while left > 0:
-            part = os.read(fd, left)
-            if not part:
-                break
-            parts.append(part)
-            left -= len(part)
-        return b"".join(parts)
-    finally:
-        os.close(fd)
+    """``Read`` on this machine. A symbolic link is followed: configuration may be kept elsewhere."""
+    return read_regular(path, limit, follow=True)
 
 
 def _text(path: str, kind: str, name: str, read: Read, report: Report) -> str:
