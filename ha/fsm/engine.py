@@ -45,6 +45,8 @@ ALERT_AGAIN_S = 60.0
 """The same alert is told once a minute; every one is counted."""
 STALL_S = 0.05
 """nmond was stalled when it comes later than two of its periods and this: scheduling noise is not a stall."""
+LOOK_S = 0.002
+"""After a claim was sent, so long what arrives is listened to before it may be settled: claim, then look."""
 RETRY_S = 1.0
 """A step that could not be persisted is tried again after this."""
 
@@ -322,7 +324,7 @@ class Engine:
             self.left = self._send_now = True
         send = None
         if self._send_now or now >= self._next_send:
-            send = self._message()
+            send = self._message(now)
             self._send_now = False
             self._next_send = now + self.period
         names: Iterable[str] = self.services if self._persist_all else self._persist
@@ -559,7 +561,7 @@ class Engine:
         text = f"{peer.name} has seen a later incarnation of this node: ours is now {self.incarnation.counter}"
         self._note(NoteKind.PEER, "", text)
 
-    def _message(self) -> Heartbeat:
+    def _message(self, now: float) -> Heartbeat:
         if self._entries is None:
             self._entries = tuple(sorted((s.entry() for s in self.services.values()), key=lambda e: e.id))
         self.seq += 1
@@ -567,6 +569,7 @@ class Engine:
             service = self.services[name]
             if service.claim_seq == 0:
                 self._put_quietly(name, replace(service, claim_seq=self.seq))
+                self._wakes[name] = now + LOOK_S
         acks = [
             Ack(node_id(p.name), p.newest.incarnation, tuple(path.seq for path in p.paths))
             for p in self.peers.values()

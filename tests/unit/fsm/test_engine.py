@@ -1,0 +1,738 @@
+"""The engine among its peers: who starts, who waits, who withdraws, and why."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from ha.fsm import engine as engine_module
+from ha.fsm import evidence
+from ha.fsm.config import PathId
+from ha.fsm.engine import Engine
+from ha.fsm.events import ConfigChanged, Ended, Leave, MessageReceived, NoteKind, ScriptEnded, Tick
+from ha.fsm.message import Incarnation
+from ha.fsm.record import NodeRecord, ServiceRecord
+from ha.fsm.service import ORPHAN
+from ha.fsm.states import Action, ScriptKind, State
+
+from .cluster import Cluster, Host, T, config
+
+S = State
+BOTH_STOPPED = {"node1": S.STOPPED, "node2": S.STOPPED}
+
+
+def started(**more: object) -> Cluster:
+    """node1 runs web, node2 stands by."""
+    cluster = Cluster(config(**more), {"node1": S.FROZEN_STOP, "node2": S.FROZEN_STOP})
+    cluster.run(0)
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.run(0)
+    cluster.ask("node2", Action.UNFREEZE)
+    cluster.run(0)
+    assert cluster.states()[:2] == ["STARTED", "STOPPED"]
+    return cluster
+
+
+# ------------------------------------------------------------------------------------------ the tutorial
+
+
+def test_a_new_service_is_frozen_on_both_nodes_and_stays_so():
+    cluster = Cluster()
+    cluster.run(10 * T)
+    assert cluster.states() == ["FROZEN_STOP", "FROZEN_STOP"]
+
+
+def test_unfreeze_leads_through_start_ready_and_starting_to_started():
+    cluster = Cluster()
+    cluster.run(0)
+    asked = cluster.ask("node1", Action.UNFREEZE)
+    assert cluster.answer("node1", asked).ok, "the outcome of unfreeze is the unfrozen state, not the start"
+    cluster.run(0)
+    assert cluster.hosts["node1"].story() == ["STOPPED", "START_READY", "STARTING", "STARTED"]
+    assert cluster.states() == ["STARTED", "FROZEN_STOP"]
+    cluster.ask("node2", Action.UNFREEZE)
+    cluster.run(10 * T)
+    assert cluster.states() == ["STARTED", "STOPPED"]
+
+
+def test_a_claim_takes_one_round_trip_and_no_waiting():
+    cluster = Cluster()
+    cluster.run(0)
+    before = cluster.now
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.deliver()
+    assert cluster.now == before
+    assert [j.kind for j in cluster.hosts["node1"].jobs.values()] == [ScriptKind.CHECK]
+
+
+def test_the_state_is_on_disk_before_the_script_runs():
+    """Held by the harness for every script of every test: this one shows that the harness looks."""
+    cluster = Cluster()
+    cluster.run(0)
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.deliver()
+    host = cluster.hosts["node1"]
+    assert host.disk.services[0].state is S.STARTING
+    job = next(iter(host.jobs.values()))
+    host.jobs.clear()
+    host.disk = NodeRecord(1, (ServiceRecord("web", S.STOPPED),))
+    stale = replace(host.engine.handle(ScriptEnded("web", job.job, Ended.EXITED, 0), cluster.now), persist=())
+    with pytest.raises(AssertionError):
+        cluster._carry_out(host, stale)
+
+
+# ------------------------------------------------------------------------------------------ takeover
+
+
+def test_the_active_node_dies_and_the_other_takes_over_after_exactly_its_timeout():
+    cluster = started()
+    cluster.run(3)
+    last = cluster.hosts["node2"].engine.peers["node1"].arrival
+    cluster.power_off("node1")
+    cluster.run(T - (cluster.now - last) - 0.001)
+    assert cluster.states() == ["STARTED", "STOPPED"]
+    cluster.run(0.001 + 2 * engine_module.LOOK_S)
+    assert cluster.hosts["node2"].state() is S.STARTED
+    claim = next(n for n in cluster.hosts["node2"].notes if n.dest is S.START_READY)
+    assert "node1 is silent for 10.000 s (limit 10 s)" in claim.text
+    assert len(claim.evidence) == 3, "the judgement, and each of the two paths with its age"
+
+
+def test_one_dead_path_moves_nothing_and_is_told():
+    cluster = started()
+    cluster.cut |= {("node1", "node2", 0)}
+    cluster.run(10 * T)
+    assert cluster.states() == ["STARTED", "STOPPED"]
+    engine = cluster.hosts["node2"].engine
+    assert not engine.path_state(PathId("node1", 0))[0]
+    assert engine.path_state(PathId("node1", 1))[0]
+    assert any(n.kind is NoteKind.PATH and "DOWN" in n.text for n in cluster.hosts["node2"].notes)
+
+
+def test_a_node_that_leaves_hands_over_at_once():
+    """H: no waiting for a timeout when a machine is shut down in order."""
+    cluster = started()
+    cluster.run(1)
+    before = cluster.now
+    effects = cluster.feed("node1", Leave())
+    assert not effects.left, "first the service is stopped, with heartbeats running"
+    cluster.settle()
+    assert cluster.now == before
+    assert cluster.hosts["node1"].engine.left
+    assert cluster.states() == ["STOPPED", "STARTED"]
+
+
+def test_a_node_that_left_is_not_waited_for():
+    cluster = Cluster(None, {"node1": S.STOPPED, "node2": S.FROZEN_STOP})
+    cluster.feed("node1", Leave())
+    cluster.settle()
+    cluster.power_off("node1")
+    cluster.ask("node2", Action.UNFREEZE)
+    cluster.run(2 * engine_module.LOOK_S)
+    assert cluster.hosts["node2"].state() is S.STARTED
+
+
+def test_nothing_is_started_where_the_other_was_never_heard_until_its_timeout():
+    """H2: boot with old state files and a network that comes up late."""
+    cluster = Cluster(None, BOTH_STOPPED)
+    cluster.sever("node1", "node2")
+    cluster.sever("node2", "node1")
+    cluster.run(T - 0.1)
+    assert cluster.states() == ["STOPPED", "STOPPED"]
+    cluster.heal()
+    cluster.run(T)
+    assert sorted(cluster.states()) == ["STARTED", "STOPPED"]
+
+
+def test_a_silent_frozen_start_is_never_taken_over():
+    cluster = started()
+    cluster.ask("node1", Action.FREEZE_START)
+    cluster.settle()
+    cluster.power_off("node1")
+    cluster.run(10 * T)
+    assert cluster.hosts["node2"].state() is S.STOPPED
+
+
+def test_a_copy_of_an_old_message_renews_nothing():
+    """H18: what counts is the first arrival of the newest message."""
+    cluster = started()
+    cluster.run(2)
+    node1 = cluster.hosts["node1"].engine
+    old = node1._message(cluster.now)
+    cluster.feed("node2", MessageReceived(old, PathId("node1", 0), cluster.now))
+    cluster.power_off("node1")
+    died = cluster.now
+    while cluster.now < died + T + 0.1:
+        cluster.run(0.5)
+        cluster.feed("node2", MessageReceived(old, PathId("node1", 0), cluster.now))
+        cluster.feed("node2", MessageReceived(old, PathId("node1", 1), cluster.now))
+    cluster.run(1)
+    assert cluster.hosts["node2"].state() is S.STARTED
+    assert cluster.hosts["node2"].engine.counters["messages_stale"] > 10
+
+
+def test_a_paused_node_does_not_take_its_own_pause_for_the_others_silence():
+    """H4: nmond was not scheduled; the peer's messages lie unread in a socket while the clock says "silent"."""
+    cluster = started()
+    cluster.run(5)
+    cluster.now += 25  # node2 is stopped; node1 went on, and its messages wait
+    cluster.feed("node2", Tick())
+    assert cluster.hosts["node2"].state() is S.STOPPED
+    cluster.feed("node1", Tick())
+    cluster.run(5 * T)
+    assert cluster.states() == ["STARTED", "STOPPED"]
+    assert cluster.hosts["node2"].engine.counters["stalls"] == 1
+
+
+def test_twin_without_the_stall_guard_the_pause_is_taken_for_silence(monkeypatch):
+    monkeypatch.setattr(engine_module, "STALL_S", 1e9)
+    cluster = started()
+    cluster.run(5)
+    cluster.now += 25
+    cluster.feed("node2", Tick())
+    assert cluster.hosts["node2"].state() is not S.STOPPED
+
+
+# ------------------------------------------------------------------------------------------ collisions
+
+
+@pytest.mark.parametrize("first", ["node1", "node2"])
+def test_both_unfrozen_at_once_start_once(first):
+    second = "node2" if first == "node1" else "node1"
+    cluster = Cluster()
+    cluster.run(0)
+    cluster.ask(first, Action.UNFREEZE)
+    cluster.ask(second, Action.UNFREEZE)  # before any message travelled
+    assert cluster.states() == ["START_READY", "START_READY"]
+    cluster.run(3 * T)
+    assert cluster.states() == ["STARTED", "STOPPED"], "the same rank everywhere: the primary goes first"
+
+
+def all_orders(cluster: Cluster, order: tuple[bool, ...]) -> None:
+    """Both look around before any message came; then single messages in this order: True is node1's oldest."""
+    cluster.now += 0.01
+    for name in cluster.hosts:
+        cluster.feed(name, Tick())
+    for from_first in order:
+        sender = cluster.hosts["node1" if from_first else "node2"]
+        if sender.outbox:
+            cluster._spread(sender.name, sender.outbox.pop(0))
+
+
+@pytest.mark.parametrize("order", list(product((True, False), repeat=6)))
+def test_two_claims_at_once_never_both_go_ahead_in_any_order_of_messages(order):
+    """Dekker's flags: of two who claim at once at least one sees the other, and only one goes ahead."""
+    cluster = Cluster()
+    cluster.run(0)
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.ask("node2", Action.UNFREEZE)
+    all_orders(cluster, order)
+    assert "STARTING" not in cluster.states() or cluster.states().count("STARTING") == 1
+    cluster.run(3 * T)
+    assert sorted(cluster.states()) == ["STARTED", "STOPPED"]
+
+
+def test_twin_a_rank_that_goes_ahead_without_the_withdrawal_starts_twice(monkeypatch):
+    """Shows that waiting for the withdrawal is what the collision test rests on."""
+    real = evidence.judge
+
+    def hasty(peer, service, acknowledged, needed, now):
+        verdict = real(peer, service, acknowledged, needed, now)
+        stopped = peer.entries.get(service)
+        if stopped is not None and stopped.state in (S.STOPPED, S.FROZEN_STOP):
+            return replace(verdict, standing=evidence.Standing.CLEAR)  # forgets the acknowledgement
+        return verdict
+
+    monkeypatch.setattr(engine_module, "judge", hasty)
+    doubles = 0
+    for order in product((True, False), repeat=6):
+        cluster = Cluster()
+        cluster.run(0)
+        cluster.ask("node1", Action.UNFREEZE)
+        cluster.ask("node2", Action.UNFREEZE)
+        all_orders(cluster, order)
+        doubles += cluster.states().count("STARTING") == 2
+    assert doubles > 0
+
+
+def test_after_a_boot_of_both_it_starts_where_it_ran_last():
+    cluster = Cluster(None, BOTH_STOPPED)
+    cluster.hosts["node1"].disk = NodeRecord(5, (ServiceRecord("web", S.STOPPED, 3, 3, 3),))
+    cluster.hosts["node2"].disk = NodeRecord(5, (ServiceRecord("web", S.STARTED, 4, 4, 4),))
+    cluster.restart("node1", boot=True)
+    cluster.restart("node2", boot=True)
+    cluster.run(2 * T)
+    assert cluster.states() == ["STOPPED", "STARTED"]
+
+
+def test_the_better_node_is_not_waited_for_for_ever():
+    """Deferring is a courtesy: node1 ranks higher but cannot claim, because it does not hear node2."""
+    cluster = Cluster(None, BOTH_STOPPED)
+    cluster.sever("node2", "node1")
+    cluster.run(3 * T)
+    assert cluster.states().count("STARTED") == 1
+
+
+def test_a_claim_that_an_operator_withdraws_is_not_started():
+    """H21: in the original a freeze-stop, stop or force-stop during START_READY is overwritten."""
+    for action, left_in in ((Action.FREEZE_STOP, S.FROZEN_STOP), (Action.STOP, S.STOPPED)):
+        cluster = Cluster()
+        cluster.run(0)
+        cluster.ask("node1", Action.UNFREEZE)  # no message travels yet: START_READY
+        assert cluster.hosts["node1"].state() is S.START_READY
+        asked = cluster.ask("node1", action)
+        assert cluster.answer("node1", asked).ok
+        assert left_in.name in cluster.hosts["node1"].story()
+        assert not cluster.hosts["node1"].jobs
+
+
+# ------------------------------------------------------------------------------------------ operators
+
+
+def test_stop_on_the_active_hands_the_service_to_the_other():
+    cluster = started()
+    asked = cluster.ask("node1", Action.STOP)
+    cluster.settle()
+    assert cluster.answer("node1", asked).ok
+    assert cluster.states() == ["STOPPED", "STARTED"]
+    cluster.run(5 * T)
+    assert cluster.states() == ["STOPPED", "STARTED"], "it stays there, though node1 is the primary"
+
+
+def test_stop_with_the_other_frozen_starts_it_here_again():
+    cluster = Cluster()
+    cluster.run(0)
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.settle()
+    cluster.ask("node1", Action.STOP)
+    cluster.run(5 * T)
+    assert cluster.states() == ["STARTED", "FROZEN_STOP"]
+
+
+def test_freeze_stop_then_unfreeze_moves_the_service():
+    cluster = started()
+    asked = cluster.ask("node1", Action.FREEZE_STOP)
+    cluster.settle()
+    assert cluster.answer("node1", asked).ok
+    assert cluster.states() == ["FROZEN_STOP", "STARTED"]
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.run(5 * T)
+    assert cluster.states() == ["STOPPED", "STARTED"]
+
+
+def test_switch_gives_it_to_the_named_node_of_three():
+    cluster = started(nodes=("node1", "node2", "node3"))
+    cluster.ask("node3", Action.UNFREEZE)
+    cluster.settle()
+    asked = cluster.ask("node1", Action.SWITCH, target="node3")
+    cluster.run(1)
+    assert cluster.states() == ["STOPPED", "STOPPED", "STARTED"]
+    assert cluster.answer("node1", asked).text == "STARTED on node3"
+    cluster.run(5 * T)
+    assert cluster.states() == ["STOPPED", "STOPPED", "STARTED"]
+
+
+def test_switch_is_refused_where_the_other_cannot_take_it():
+    cluster = started()
+    cluster.ask("node2", Action.FREEZE_STOP)
+    cluster.settle()
+    asked = cluster.ask("node1", Action.SWITCH)
+    assert not cluster.answer("node1", asked).ok
+    assert "node2 cannot take it" in cluster.answer("node1", asked).text
+    assert cluster.states() == ["STARTED", "FROZEN_STOP"]
+
+
+def test_start_is_refused_while_the_other_runs_it_and_says_so():
+    cluster = started()
+    asked = cluster.ask("node2", Action.START)
+    answer = cluster.answer("node2", asked)
+    assert not answer.ok
+    assert answer.text.startswith("node1 holds it (STARTED), heard")
+
+
+def test_force_start_is_refused_while_the_other_runs_it_and_can_be_overridden():
+    cluster = started()
+    asked = cluster.ask("node2", Action.FORCE_START)
+    assert not cluster.answer("node2", asked).ok
+    asked = cluster.ask("node2", Action.FORCE_START, override=True)
+    assert cluster.answer("node2", asked).ok
+    assert cluster.hosts["node2"].state() is S.STARTED
+    note = next(n for n in cluster.hosts["node2"].notes if n.dest is S.STARTED)
+    assert "without proof" in note.text and "--i-know" in note.text
+    cluster.settle()
+    assert any("both may run it" in n.text for n in cluster.hosts["node1"].notes), "and both nodes say so"
+
+
+@pytest.mark.parametrize(("code", "refused"), [(0, True), (3, False), (1, False)])
+def test_force_stop_asks_the_controller_first(code, refused):
+    cluster = started()
+    asked = cluster.ask("node1", Action.FORCE_STOP)
+    assert cluster.answer("node1", asked) is None
+    assert cluster.end("node1", code=code) is ScriptKind.STATUS
+    assert cluster.answer("node1", asked).ok is not refused
+    assert (cluster.hosts["node1"].state() is S.STARTED) is refused
+
+
+def test_force_stop_with_override_ends_the_running_script_first():
+    """Never two scripts of a service at once, whatever an operator insists on."""
+    cluster = Cluster()
+    cluster.run(0)
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.deliver()
+    asked = cluster.ask("node1", Action.FORCE_STOP)
+    assert not cluster.answer("node1", asked).ok
+    asked = cluster.ask("node1", Action.FORCE_STOP, override=True)
+    assert cluster.hosts["node1"].killed == [(1, False)]
+    assert cluster.hosts["node1"].state() is S.STARTING
+    cluster.end("node1", code=15, how=Ended.KILLED)
+    assert cluster.answer("node1", asked).ok
+
+
+def test_a_command_for_an_unknown_service_is_refused():
+    cluster = Cluster()
+    asked = cluster.ask("node1", Action.START, "nothing")
+    assert not cluster.answer("node1", asked).ok
+
+
+def test_a_later_command_ends_the_waiting_of_an_earlier_one():
+    cluster = Cluster(None, {"node1": S.FROZEN_STOP, "node2": S.FROZEN_STOP})
+    cluster.run(0)
+    cluster.sever("node2", "node1")
+    cluster.ask("node1", Action.UNFREEZE)
+    start = cluster.ask("node1", Action.START)
+    assert not cluster.answer("node1", start).ok  # already START_READY
+    stop = cluster.ask("node1", Action.STOP)
+    assert cluster.answer("node1", stop).ok
+
+
+# ------------------------------------------------------------------------------------------ failures
+
+
+def start_and_fail(cleaning: int) -> Cluster:
+    cluster = Cluster(None, {"node1": S.FROZEN_STOP, "node2": S.FROZEN_STOP})
+    cluster.run(0)
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.deliver()
+    assert cluster.end("node1") is ScriptKind.CHECK
+    assert cluster.end("node1", code=1) is ScriptKind.START
+    assert cluster.hosts["node1"].state() is S.STARTING, "the cleaning stop belongs to the start"
+    assert cluster.end("node1", code=cleaning) is ScriptKind.STOP
+    cluster.deliver()
+    assert cluster.hosts["node1"].state() is S.START_FAILED
+    cluster.ask("node2", Action.UNFREEZE)
+    cluster.run(3 * T)
+    return cluster
+
+
+def test_a_failed_start_that_was_cleaned_up_is_taken_over():
+    """H10."""
+    assert start_and_fail(cleaning=0).states() == ["START_FAILED", "STARTED"]
+
+
+def test_a_failed_start_that_was_not_cleaned_up_is_never_taken_over():
+    assert start_and_fail(cleaning=1).states() == ["START_FAILED", "STOPPED"]
+
+
+def test_an_unclean_failure_put_aside_still_forbids_a_takeover_until_the_controller_says_down():
+    for code, states in ((0, ["FROZEN_STOP", "STOPPED"]), (3, ["FROZEN_STOP", "STARTED"])):
+        cluster = start_and_fail(cleaning=1)
+        cluster.ask("node1", Action.FREEZE_STOP)
+        assert cluster.end("node1", code=code) is ScriptKind.STATUS
+        cluster.run(3 * T)
+        assert cluster.states() == states
+
+
+def test_a_check_script_that_forbids_the_start_lets_the_other_try():
+    cluster = Cluster(None, {"node1": S.FROZEN_STOP, "node2": S.FROZEN_STOP})
+    cluster.run(0)
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.deliver()
+    cluster.end("node1", code=1)
+    cluster.ask("node2", Action.UNFREEZE)
+    cluster.settle()
+    assert cluster.states() == ["START_FAILED", "STARTED"]
+
+
+def test_a_failed_stop_keeps_the_service_here():
+    cluster = started()
+    asked = cluster.ask("node1", Action.STOP)
+    cluster.end("node1", code=1)
+    assert not cluster.answer("node1", asked).ok
+    cluster.run(3 * T)
+    assert cluster.states() == ["STOP_FAILED", "STOPPED"]
+
+
+def test_a_script_past_its_timeout_is_ended_step_by_step_and_counts_as_failed():
+    """H17. It may even exit 0 on SIGTERM: late is failed."""
+    cluster = started()
+    cluster.ask("node1", Action.STOP)
+    host = cluster.hosts["node1"]
+    cluster.run(299.9, scripts=False)
+    assert host.killed == []
+    cluster.run(0.2, scripts=False)
+    assert [force for _, force in host.killed] == [False]
+    cluster.run(5, scripts=False)
+    assert [force for _, force in host.killed] == [False, True]
+    cluster.end("node1", code=0)
+    assert host.state() is S.STOP_FAILED
+
+
+def test_a_script_that_cannot_be_killed_blocks_only_its_service_and_nothing_is_run_beside_it():
+    cluster = started(services=("web", "db"))
+    cluster.ask("node1", Action.STOP)
+    host = cluster.hosts["node1"]
+    cluster.run(312, scripts=False)
+    assert host.state() is S.STOP_FAILED
+    refused = cluster.ask("node1", Action.FREEZE_STOP)
+    assert "cannot be killed" in cluster.answer("node1", refused).text
+    cluster.ask("node1", Action.UNFREEZE, "db")
+    cluster.deliver()
+    assert any(j.service == "db" for j in host.jobs.values())
+    cluster.end("node1", "web", code=9, how=Ended.KILLED)
+    allowed = cluster.ask("node1", Action.FREEZE_STOP)
+    assert cluster.answer("node1", allowed).ok
+
+
+def test_records_that_cannot_be_written_take_the_step_back_and_it_is_tried_again():
+    """ENOSPC: what could not be remembered has not happened."""
+    cluster = Cluster()
+    cluster.run(0)
+    host = cluster.hosts["node1"]
+    host.disk_full = True
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.run(3, scripts=False)
+    assert host.state() is S.FROZEN_STOP
+    assert not host.jobs
+    host.disk_full = False
+    cluster.ask("node1", Action.UNFREEZE)
+    host.disk_full = True
+    cluster.run(2, scripts=False)
+    assert host.state() in (S.STOPPED, S.START_READY)
+    host.disk_full = False
+    cluster.run(5)
+    assert host.state() is S.STARTED
+
+
+# ------------------------------------------------------------------------------------------ restart and boot
+
+
+@pytest.mark.parametrize(
+    ("state", "answers", "end"),
+    [
+        (S.STARTED, [0], S.STARTED),
+        (S.STARTED, [1], S.STARTED),
+        (S.FROZEN_START, [3], S.FROZEN_START),
+        (S.STARTING, [0], S.STARTED),
+    ],
+)
+def test_a_running_service_is_adopted_after_a_restart(state, answers, end):
+    cluster = Cluster(None, {"node1": state, "node2": S.FROZEN_STOP})
+    for code in answers:
+        assert cluster.end("node1", code=code) is ScriptKind.STATUS
+    assert cluster.hosts["node1"].state() is end
+    assert not cluster.hosts["node1"].jobs
+
+
+@pytest.mark.parametrize("state", [S.STARTED, S.STARTING])
+def test_a_service_found_down_after_a_restart_is_cleaned_up_and_claimed_anew(state):
+    cluster = Cluster(None, {"node1": state, "node2": S.FROZEN_STOP})
+    assert cluster.end("node1", code=3) is ScriptKind.STATUS
+    assert cluster.hosts["node1"].state() is S.STOPPING
+    assert cluster.end("node1") is ScriptKind.STOP
+    cluster.run(1)
+    assert cluster.hosts["node1"].story()[-4:] == ["STOPPED", "START_READY", "STARTING", "STARTED"]
+
+
+def test_a_stop_that_was_interrupted_is_finished_as_it_was_asked():
+    cluster = Cluster(None, {"node1": S.STOPPED, "node2": S.FROZEN_STOP})
+    record = ServiceRecord("web", S.STOPPING, 4, 4, 4, demoted=True, freeze=True)
+    cluster.boot("node1", NodeRecord(7, (record,)), boot=False)
+    assert cluster.end("node1") is ScriptKind.STOP
+    assert cluster.hosts["node1"].state() is S.FROZEN_STOP
+
+
+def test_a_leftover_script_is_waited_for_and_nothing_is_started_beside_it():
+    cluster = Cluster(None, {"node1": S.STARTING, "node2": S.FROZEN_STOP})
+    host = cluster.restart("node1", orphans={"web": ScriptKind.START})
+    assert not host.jobs
+    cluster.run(20, scripts=False)
+    assert not host.jobs
+    cluster.feed("node1", ScriptEnded("web", ORPHAN, Ended.LOST))
+    assert [j.kind for j in host.jobs.values()] == [ScriptKind.STATUS]
+    cluster.end("node1", code=0)
+    assert host.state() is S.STARTED
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (S.FROZEN_STOP, S.FROZEN_STOP),
+        (S.FROZEN_START, S.FROZEN_STOP),
+        (S.STARTED, S.STOPPED),
+        (S.STARTING, S.STOPPED),
+        (S.STOPPING, S.STOPPED),
+        (S.START_FAILED, S.STOPPED),
+        (S.STOP_FAILED, S.STOPPED),
+        (S.START_READY, S.STOPPED),
+        (S.STOPPED, S.STOPPED),
+    ],
+)
+def test_what_a_boot_makes_of_each_state(before, after):
+    cluster = Cluster(None, {"node1": before, "node2": S.FROZEN_STOP})
+    cluster.hosts["node1"].jobs.clear()
+    host = cluster.restart("node1", boot=True)
+    assert host.state() is after
+    assert not host.jobs
+
+
+def test_secondaries_can_be_made_to_boot_frozen():
+    cluster = Cluster(None, BOTH_STOPPED)
+    assert cluster.restart("node2", boot=True, freeze_secondary=True).state() is S.FROZEN_STOP
+    assert cluster.restart("node1", boot=True, freeze_secondary=True).state() is S.STOPPED
+
+
+def test_an_unreadable_record_is_unknown_and_starts_nothing():
+    """H9, H12: UNKNOWN here is not a licence to start."""
+    cluster = Cluster(None, {"node1": S.STOPPED, "node2": S.FROZEN_STOP})
+    host = cluster.boot("node1", NodeRecord(3), boot=False, unreadable=True)
+    cluster.run(3 * T)
+    assert host.state() is S.UNKNOWN
+    assert not host.jobs
+    cluster.ask("node2", Action.UNFREEZE)
+    cluster.run(3 * T)
+    assert cluster.hosts["node2"].state() is S.STOPPED, "and the other node does not either: it may run there"
+
+
+def test_freeze_start_survives_a_restart():
+    cluster = started()
+    cluster.ask("node1", Action.FREEZE_START)
+    cluster.settle()
+    host = cluster.restart("node1")
+    cluster.run(3 * T)
+    assert host.state() is S.FROZEN_START
+
+
+def test_a_restarted_node_proves_silence_anew():
+    """Silence begins at the earliest when this incarnation began to listen."""
+    cluster = started()
+    cluster.power_off("node1")
+    cluster.run(T - 2)
+    cluster.restart("node2")
+    cluster.run(T - 1)
+    assert cluster.hosts["node2"].state() is S.STOPPED
+    cluster.run(2)
+    assert cluster.hosts["node2"].state() is S.STARTED
+
+
+def test_generations_only_rise_and_every_run_has_its_own():
+    cluster = started()
+    seen = []
+    for _ in range(3):
+        for active in ("node1", "node2"):
+            seen.append(cluster.hosts[active].engine.services["web"].record.last_run)
+            cluster.ask(active, Action.STOP)
+            cluster.run(1)
+    assert seen == sorted(set(seen)), seen
+
+
+def test_a_reinstalled_node_goes_above_the_incarnation_that_its_peers_have_seen():
+    cluster = started()
+    for _ in range(4):
+        cluster.restart("node2")
+        cluster.run(1)
+    high = cluster.hosts["node2"].engine.incarnation.counter
+    cluster.boot("node2", NodeRecord(0, (ServiceRecord("web", S.STOPPED),)), boot=False)
+    assert cluster.hosts["node2"].engine.incarnation.counter < high
+    cluster.run(3)
+    engine = cluster.hosts["node2"].engine
+    assert engine.incarnation.counter > high
+    assert cluster.hosts["node2"].disk.incarnation == engine.incarnation.counter
+    assert cluster.hosts["node1"].engine.peers["node2"].newest.incarnation == engine.incarnation
+
+
+def test_messages_of_strangers_change_nothing_and_are_counted():
+    """H7."""
+    cluster = started()
+    engine = cluster.hosts["node2"].engine
+    genuine = cluster.hosts["node1"].engine._message(cluster.now)
+    forged = replace(genuine, seq=genuine.seq + 1000)
+    before = (cluster.states(), engine.peers["node1"].newest)
+    where = PathId("node1", 0)
+    cluster.feed("node2", MessageReceived(replace(forged, cluster=1), where, cluster.now))
+    cluster.feed("node2", MessageReceived(replace(forged, node=12345), where, cluster.now))
+    cluster.feed("node2", MessageReceived(replace(forged, node=engine.id), where, cluster.now))
+    wrong = Incarnation(forged.incarnation.counter, forged.incarnation.nonce + 1)
+    cluster.feed("node2", MessageReceived(replace(forged, incarnation=wrong), where, cluster.now))
+    assert (cluster.states(), engine.peers["node1"].newest) == before
+    for key in ("messages_other_cluster", "messages_wrong_sender", "messages_own_name", "messages_conflict"):
+        assert engine.counters[key] == 1
+
+
+def test_a_service_that_the_other_node_does_not_know_as_we_do_is_not_started():
+    cluster = Cluster(None, BOTH_STOPPED)
+    cluster.power_off("node2")
+    other = replace(cluster.config.services["web"], nodes=("node2", "node1"))
+    cluster.config = replace(cluster.config, services={"web": other})
+    cluster.boot("node2", NodeRecord(1, (ServiceRecord("web", S.STOPPED),)), boot=False)
+    cluster.run(3 * T)
+    assert cluster.states() == ["STOPPED", "STOPPED"]
+    assert "compare conf/services" in cluster.hosts["node1"].engine.waits_for("web", cluster.now)
+
+
+# ------------------------------------------------------------------------------------------ the rest
+
+
+def test_services_come_and_go_with_the_configuration():
+    cluster = started()
+    more = config(services=("web", "db"))
+    cluster.feed("node1", ConfigChanged(more))
+    assert cluster.hosts["node1"].state() is S.STARTED
+    assert cluster.hosts["node1"].state("db") is S.FROZEN_STOP
+    assert cluster.hosts["node1"].engine.objections(config(services=("db",)))
+    assert not cluster.hosts["node2"].engine.objections(config(services=("db",)))
+
+
+def test_a_snapshot_carries_everything_over_an_exec():
+    cluster = started()
+    cluster.run(3)
+    host: Host = cluster.hosts["node2"]
+    plain = host.engine.snapshot()
+    host.engine = Engine.restore(plain, cluster.config, "node2", cluster.now)
+    assert host.engine.snapshot() == plain
+    died = host.engine.peers["node1"].arrival
+    cluster.power_off("node1")
+    cluster.run(died + T - cluster.now + 0.01)
+    assert host.state() is S.STARTED, "the silence counts through the restart"
+
+
+def test_a_snapshot_that_is_not_understood_is_refused():
+    cluster = started()
+    plain = cluster.hosts["node2"].engine.snapshot()
+    for broken in ({}, plain | {"services": [{"!": "Popen"}]}, plain | {"peers": [{}]}):
+        with pytest.raises(ValueError):
+            Engine.restore(broken, cluster.config, "node2", cluster.now)
+
+
+def test_takeover_of_many_services_is_one_write_and_one_message():
+    cluster = started(services=tuple(f"s{i}" for i in range(50)) + ("web",))
+    for i in range(50):
+        cluster.ask("node1", Action.UNFREEZE, f"s{i}")
+        cluster.settle()
+        cluster.ask("node2", Action.UNFREEZE, f"s{i}")
+    cluster.run(1)
+    cluster.power_off("node1")
+    node2 = cluster.hosts["node2"].engine
+    while node2.peers["node1"].silent_at > cluster.now:
+        cluster.now = node2.next_deadline()
+        effects = node2.handle(Tick(), cluster.now)
+    assert len(effects.persist) == 51
+    assert effects.send is not None
+
+
+def test_three_nodes_two_standby_start_once_when_the_active_dies():
+    cluster = started(nodes=("node1", "node2", "node3"))
+    cluster.ask("node3", Action.UNFREEZE)
+    cluster.run(1)
+    cluster.power_off("node1")
+    cluster.run(3 * T)
+    assert cluster.states()[1:] == ["STARTED", "STOPPED"]
