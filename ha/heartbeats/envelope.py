@@ -73,18 +73,26 @@ def body_of(data: Buffer) -> Buffer:
     return data[HEADER_SIZE:-TAG_SIZE]
 
 
+def leading(block: Buffer) -> tuple[bytes, bytes]:
+    """What the header at the beginning of a slot says is the message, not verified yet, and what stands behind it.
+
+    Raises CodecError where there is no such header, or the message would reach beyond the slot.
+    """
+    length, _, _ = _header(block)
+    if length > len(block):
+        raise CodecError("wrong length")
+    return bytes(block[:length]), bytes(block[length:])
+
+
 def decode_block(block: Buffer) -> bytes:
     """The message at the beginning of a slot, without the zeros behind it. It is not verified yet.
 
     Raises CodecError where there is none: the caller looks first whether the slot is all zero, which is no error.
     """
-    length, _, _ = _header(block)
-    if length > len(block):
-        raise CodecError("wrong length")
-    padding = bytes(block[length:])
-    if padding.count(0) != len(padding):
+    message, rest = leading(block)
+    if rest.count(0) != len(rest):
         raise CodecError("no zeros behind it")
-    return bytes(block[:length])
+    return message
 
 
 def origin_of(data: Buffer) -> Origin:

@@ -1,0 +1,71 @@
+"""``dio`` and ``disk``: the slot of a node on a shared disk, written by it alone and read by the others."""
+
+from ha.heartbeats.envelope import decode_block
+from ha.heartbeats.media.guard import Guard, is_empty, split
+from ha.heartbeats.media.medium import MediumError
+from ha.heartbeats.media.slot import Slot
+from ha.heartbeats.path import PathLine
+
+
+class DiskSender:
+    """Writes the slot of this node, after the guard has looked at it."""
+
+    def __init__(self, line: PathLine, node_id: int, cluster_id: int) -> None:
+        self._slot = Slot(line)
+        self._guard = Guard(line, node_id, cluster_id)
+        self._mark = b""
+
+    def open(self) -> None:
+        """Raises MediumError where the device is missing or the slot may not be written."""
+        self._slot.open(write=True)
+        try:
+            self._mark = self._guard.admit(self._slot)
+        except BaseException:
+            self._slot.close()
+            raise
+
+    def send(self, data: bytes) -> None:
+        """Returns once the disk has confirmed the write. A message that does not fit is refused, never cut."""
+        room = self._slot.size - len(self._mark)
+        if len(data) > room:
+            raise MediumError(f"{self._slot.label}: the message has {len(data)} bytes, its slot has room for {room}")
+        self._slot.write(data + bytes(room - len(data)) + self._mark)
+
+    def close(self) -> None:
+        self._slot.close()
+
+
+class DiskListener:
+    """Looks at the slot of another node once a period."""
+
+    burst = 1
+
+    def __init__(self, line: PathLine) -> None:
+        self._slot = Slot(line)
+        self._last = b""
+
+    def open(self) -> None:
+        """Raises MediumError where the device is missing or cannot have this slot."""
+        self._slot.open(write=False)
+
+    def fileno(self) -> int:
+        return -1
+
+    def check(self) -> None:
+        """Nothing: every read looks at the device itself."""
+
+    def receive(self) -> bytes | None:
+        """What the slot holds, where it changed since the last look.
+
+        A slot that was never written, or was cleared, is nothing (hazard H19). Raises CodecError once for each change
+        to something that is no message.
+        """
+        block = self._slot.read()
+        if block == self._last:
+            return None
+        self._last = block
+        content, _ = split(block)
+        return None if is_empty(content) else decode_block(content)
+
+    def close(self) -> None:
+        self._slot.close()

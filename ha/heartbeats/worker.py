@@ -1,0 +1,348 @@
+"""What a path worker does: one process for each line of ``monitor``, between nmond's channel and one medium.
+
+A sender sends what nmond handed it, and only while it is fresh: a message proves that the *decision loop* lives, so a
+worker makes none of its own and repeats none. A listener forwards what arrives whole and from our cluster; what it
+means is for nmond to judge. Neither gives up: a path that does not work is told once as Trouble and opened anew every
+period. A worker ends when its channel does.
+
+Protocol: ``ha.heartbeats.channel``. The process itself (fork, title, lock) is ``ha.node``'s matter.
+"""
+
+import errno
+import select
+import socket
+import time
+from collections.abc import Callable, Collection
+
+from ha.fsm.identity import node_id as id_of
+from ha.heartbeats import channel as protocol
+from ha.heartbeats.channel import Handed, Received, Record, Refused, Sent, Trouble
+from ha.heartbeats.envelope import CodecError, verify
+from ha.heartbeats.media import listener_for, sender_for
+from ha.heartbeats.media.medium import Listener, MediumError, ReplacedError, Sender
+from ha.heartbeats.path import PathLine
+
+_REFUSALS_PERIOD_S = 1.0
+_CHANNEL_ENDED = (errno.EPIPE, errno.ECONNRESET, errno.ECONNREFUSED, errno.ENOTCONN)
+_MAX_REASONS = 32
+"""Reasons kept apart at once: there are fewer, and a stranger can add none."""
+OTHER_CLUSTER = "another cluster"
+OTHER_NODE = "sent by another node"
+STALE = "handed too late to be sent"
+UNREADABLE = "a record of nmond that is none"
+BUSY = "nmond was too busy to take it"
+
+
+def boottime() -> float:
+    """CLOCK_BOOTTIME in seconds: a suspend counts."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def run_sender(line: PathLine, channel: socket.socket, *, node_id: int, cluster_id: int, period: float) -> None:
+    """Send on ``line`` until the channel ends. ``period``: seconds between attempts to open a path in trouble."""
+    worker = SenderWorker(sender_for(line, node_id, cluster_id), channel, timeout=line.timeout, period=period)
+    try:
+        while worker.turn():
+            pass
+    finally:
+        worker.close()
+
+
+def run_listener(
+    line: PathLine, channel: socket.socket, *, cluster_id: int, period: float, shared: Collection[int] | None = None
+) -> None:
+    """Listen on ``line`` until the channel ends. ``period``: seconds between two looks at a disk or an interface.
+
+    ``shared``: where it is given, only messages of the node of the line are forwarded. ``shared`` then names the nodes
+    whose messages rightly arrive here too, because a line of theirs has the same group and port: these are passed over
+    in silence, those of any other node are refused and counted. None: nmond looks at the node.
+    """
+    worker = ListenerWorker(
+        listener_for(line), channel, cluster_id=cluster_id, period=period, owner=line.node, shared=shared
+    )
+    try:
+        while worker.turn():
+            pass
+    finally:
+        worker.close()
+
+
+class Report:
+    """What a worker tells nmond. It never waits for an nmond that does not read: what cannot be told is counted.
+
+    Trouble is told when it changes, and again until it was taken. Refusals are told at most once a second.
+    """
+
+    def __init__(self, channel: socket.socket, clock: Callable[[], float]) -> None:
+        self._channel = channel
+        self._clock = clock
+        self._trouble = ""
+        self._told = ""
+        self._refused: dict[str, int] = {}
+        self._told_refusals_at = float("-inf")
+        self.gone = False
+        """nmond has closed its end."""
+
+    def tell(self, record: Record) -> bool:
+        """Whether nmond's end of the channel took it."""
+        try:
+            self._channel.send(protocol.encode(record), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError as error:
+            # Anything else (a full queue, no memory) may pass; the caller counts it.
+            self.gone = self.gone or error.errno in _CHANNEL_ENDED
+            return False
+        return True
+
+    def deliver(self, record: Record) -> None:
+        """As ``tell``; a record that is not taken is lost, and counted."""
+        if not self.tell(record):
+            self.refuse(BUSY)
+
+    def trouble(self, text: str) -> None:
+        """The present state of the path; empty: it works."""
+        self._trouble = text
+
+    def refuse(self, why: str) -> None:
+        if why not in self._refused and len(self._refused) >= _MAX_REASONS:
+            why = "another reason"
+        self._refused[why] = self._refused.get(why, 0) + 1
+
+    def flush(self) -> None:
+        """Tell what is due."""
+        now = self._clock()
+        if self._trouble != self._told and self.tell(Trouble(now, self._trouble)):
+            self._told = self._trouble
+        if self._refused and now >= self._told_refusals_at + _REFUSALS_PERIOD_S:
+            self._told_refusals_at = now
+            for why, count in list(self._refused.items()):
+                if not self.tell(Refused(now, count, why)):
+                    break
+                del self._refused[why]
+
+    def due(self) -> float:
+        """When ``flush`` has something to do next."""
+        if self._trouble != self._told:
+            return self._clock() + _REFUSALS_PERIOD_S
+        return self._told_refusals_at + _REFUSALS_PERIOD_S if self._refused else float("inf")
+
+
+def _wait(poll: "select.poll", until: float, now: float) -> list[tuple[int, int]]:
+    """Poll until then. Rounded up to a millisecond, so that a turn never comes a moment too early and spins."""
+    if until == float("inf"):
+        return poll.poll(None)
+    return poll.poll(int((until - now) * 1000) + 1 if until > now else 0)
+
+
+class SenderWorker:
+    """Sends the newest message handed, over a medium that may come and go."""
+
+    def __init__(
+        self,
+        medium: Sender,
+        channel: socket.socket,
+        *,
+        timeout: float,
+        period: float,
+        clock: Callable[[], float] = boottime,
+    ) -> None:
+        self._medium = medium
+        self._channel = channel
+        self._timeout = timeout
+        self._period = period
+        self._clock = clock
+        self._report = Report(channel, clock)
+        self._is_open = False
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN)
+        self._retry_at = clock()
+
+    def turn(self) -> bool:
+        """Wait for something to do and do it; False once the channel has ended."""
+        retry = float("inf") if self._is_open else self._retry_at
+        events = _wait(self._poll, min(retry, self._report.due()), self._clock())
+        newest, ended = self._drain() if events else (None, False)
+        if newest is not None:
+            self._send(newest)
+        elif not self._is_open and self._clock() >= self._retry_at:
+            self._try_open()
+        self._report.flush()
+        return not (ended or self._report.gone)
+
+    def close(self) -> None:
+        self._is_open = False
+        self._medium.close()
+
+    def _drain(self) -> tuple[Handed | None, bool]:
+        """The newest message that waits in the channel, and whether the channel has ended behind it."""
+        newest = None
+        while True:
+            try:
+                raw = self._channel.recv(protocol.MAX_RECORD, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return newest, False
+            except ConnectionResetError:
+                return newest, True
+            if not raw:
+                return newest, True
+            try:
+                record = protocol.decode(raw)
+            except ValueError:
+                self._report.refuse(UNREADABLE)
+                continue
+            if isinstance(record, Handed):
+                newest = record
+            else:
+                self._report.refuse(UNREADABLE)
+
+    def _send(self, message: Handed) -> None:
+        if self._clock() - message.at > self._timeout:
+            self._report.refuse(STALE)
+            return
+        try:
+            self._open()
+            try:
+                self._medium.send(message.data)
+            except ReplacedError:
+                self.close()
+                self._open()
+                self._medium.send(message.data)
+        except MediumError as error:
+            self._fail(error)
+            return
+        self._report.trouble("")
+        self._report.deliver(Sent(message.seq, self._clock()))
+
+    def _open(self) -> None:
+        """Raises MediumError. That it opens does not end a trouble: only a message that left does."""
+        if not self._is_open:
+            self._medium.open()
+            self._is_open = True
+
+    def _try_open(self) -> None:
+        """Early, so that a device or a slot that cannot be used is told before anything is to be sent."""
+        try:
+            self._open()
+        except MediumError as error:
+            self._fail(error)
+
+    def _fail(self, error: MediumError) -> None:
+        self._report.trouble(str(error))
+        self.close()
+        self._retry_at = self._clock() + self._period
+
+
+class ListenerWorker:
+    """Forwards what arrives whole and from our cluster, over a medium that may come and go."""
+
+    def __init__(
+        self,
+        medium: Listener,
+        channel: socket.socket,
+        *,
+        cluster_id: int,
+        period: float,
+        owner: str = "",
+        shared: Collection[int] | None = None,
+        clock: Callable[[], float] = boottime,
+    ) -> None:
+        self._medium = medium
+        self._channel = channel
+        self._cluster = cluster_id
+        self._owner = id_of(owner)
+        self._shared = shared
+        self._period = period
+        self._clock = clock
+        self._report = Report(channel, clock)
+        self._fd = -1
+        self._is_open = False
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN)
+        self._look_at = clock()
+
+    def turn(self) -> bool:
+        """Wait for something to do and do it; False once the channel has ended."""
+        events = _wait(self._poll, min(self._look_at, self._report.due()), self._clock())
+        ready = {fd for fd, _ in events}
+        if self._channel.fileno() in ready and self._ended():
+            return False
+        if self._clock() >= self._look_at:
+            self._look()
+        elif self._fd in ready:
+            self._receive()
+        self._report.flush()
+        return not self._report.gone
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._poll.unregister(self._fd)
+            self._fd = -1
+        self._is_open = False
+        self._medium.close()
+
+    def _ended(self) -> bool:
+        """Whether nmond closed its end; a listener is told nothing else."""
+        try:
+            raw = self._channel.recv(protocol.MAX_RECORD, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            return True
+        if raw:
+            self._report.refuse(UNREADABLE)
+        return not raw
+
+    def _look(self) -> None:
+        """Once a period: open the medium or see that it is still there, then take what it has."""
+        now = self._clock()
+        # A look that came late moves the next ones: none is made up for.
+        self._look_at = max(self._look_at + self._period, now)
+        try:
+            self._open()
+            try:
+                self._medium.check()
+            except ReplacedError:
+                self.close()
+                self._open()
+        except MediumError as error:
+            self._fail(error)
+            return
+        self._receive()
+
+    def _open(self) -> None:
+        if self._is_open:
+            return
+        self._medium.open()
+        self._is_open = True
+        self._fd = self._medium.fileno()
+        if self._fd >= 0:
+            self._poll.register(self._fd, select.POLLIN)
+
+    def _receive(self) -> None:
+        for _ in range(self._medium.burst):
+            try:
+                data = self._medium.receive()
+                at = self._clock()
+                if data is None:
+                    break
+                self._judge(data, at)
+            except CodecError as error:
+                self._report.refuse(error.reason)
+            except MediumError as error:
+                self._fail(error)
+                return
+        self._report.trouble("")
+
+    def _judge(self, data: bytes | memoryview, at: float) -> None:
+        """Forward a message, or raise CodecError."""
+        origin = verify(data)
+        if origin.cluster != self._cluster:
+            raise CodecError(OTHER_CLUSTER)
+        if self._shared is not None and origin.node != self._owner:
+            if origin.node in self._shared:
+                return
+            raise CodecError(OTHER_NODE)
+        self._report.deliver(Received(at, bytes(data)))
+
+    def _fail(self, error: MediumError) -> None:
+        self._report.trouble(str(error))
+        self.close()
