@@ -1,0 +1,136 @@
+"""The event loop of nmond: one thread, ``selectors``, timers and idle work.
+
+It knows nothing of heartbeats. What must come first after every wake-up is given as ``first``: it is called before
+any callback, and again between two callbacks, so that no amount of input delays it by more than one callback.
+"""
+
+import heapq
+import selectors
+from collections.abc import Callable
+from typing import Final
+
+from ha.node.clock import now as boottime
+
+IDLE_SLICE_S: Final = 0.005
+"""Idle work is done in slices of about this long; input and deadlines are looked at in between."""
+LONGEST_WAIT_S: Final = 1.0
+"""The kernel's wait does not count a suspend, our deadlines do: after one, they are looked at within this time."""
+
+
+class Timer:
+    """A call at a time to come. ``cancel`` may be called at any time, also after it fired."""
+
+    __slots__ = ("call", "when")
+
+    def __init__(self, when: float, call: Callable[[], None]) -> None:
+        self.when = when
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        self.call = None
+
+
+class Loop:
+    """Runs callbacks until ``stop``."""
+
+    def __init__(
+        self,
+        first: Callable[[], None] = lambda: None,
+        deadline: Callable[[], float] = lambda: float("inf"),
+        clock: Callable[[], float] = boottime,
+        selector: selectors.BaseSelector | None = None,
+    ) -> None:
+        self.first = first
+        self.deadline = deadline
+        """When ``first`` has to be called again at the latest, in seconds of ``clock``."""
+        self.clock = clock
+        self.idle: list[Callable[[], bool]] = []
+        """Sources of idle work, the most urgent first: each does one small piece, or returns False at once."""
+        self._selector = selector or selectors.DefaultSelector()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._count = 0
+        self._more = False
+        self._running = False
+
+    # ---------------------------------------------------------------------------------- what to wait for
+
+    def watch(self, fd: int, call: Callable[[], None], *, read: bool = True, write: bool = False) -> None:
+        """Call ``call`` whenever ``fd`` is ready. Watching it again replaces what was asked before."""
+        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
+        if fd in self._selector.get_map():
+            self._selector.modify(fd, events, call)
+        else:
+            self._selector.register(fd, events, call)
+
+    def unwatch(self, fd: int) -> None:
+        """Must come before ``fd`` is closed. Nothing happens where it is not watched."""
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)
+
+    def at(self, when: float, call: Callable[[], None]) -> Timer:
+        """Call ``call`` once at ``when`` (seconds of ``clock``) or as soon after as possible."""
+        timer = Timer(when, call)
+        self._count += 1
+        heapq.heappush(self._timers, (when, self._count, timer))
+        return timer
+
+    def after(self, delay: float, call: Callable[[], None]) -> Timer:
+        return self.at(self.clock() + delay, call)
+
+    # ------------------------------------------------------------------------------------------- running
+
+    def stop(self) -> None:
+        """Makes ``run`` return at the end of the present turn."""
+        self._running = False
+
+    def run(self) -> None:
+        self._running = True
+        while self._running:
+            self.turn()
+
+    def turn(self, longest: float = LONGEST_WAIT_S) -> None:
+        """Wait for something to happen (at most ``longest`` seconds), and do it."""
+        ready = self._selector.select(self._timeout(longest))
+        self.first()
+        for key, _ in ready:
+            # An earlier callback of this turn may have unwatched this one.
+            if self._selector.get_map().get(key.fd) is key:
+                key.data()
+                self.first()
+        self._fire()
+        self._work()
+
+    def _timeout(self, longest: float) -> float:
+        if self._more:
+            return 0.0
+        until = self.deadline()
+        while self._timers and self._timers[0][2].call is None:
+            heapq.heappop(self._timers)
+        if self._timers:
+            until = min(until, self._timers[0][0])
+        return max(0.0, min(longest, until - self.clock()))
+
+    def _fire(self) -> None:
+        now = self.clock()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            call, timer.call = timer.call, None
+            if call is not None:
+                call()
+                self.first()
+
+    def _work(self) -> None:
+        end = self.clock() + IDLE_SLICE_S
+        while self.clock() < end:
+            self._more = any(source() for source in self.idle)
+            if not self._more:
+                return
+            self.first()
+
+    def drain(self) -> None:
+        """Do all idle work now (before the end of the process)."""
+        while any(source() for source in self.idle):
+            pass
+
+    def close(self) -> None:
+        self._selector.close()

@@ -1,0 +1,138 @@
+"""Runs the administrator's ``notify`` command on every transition: in order, one at a time, never waited for.
+
+A command that hangs is killed after a while, and a queue that grows too long loses its newest entries, counted: what
+people are told late is worth less than a decision taken late. It knows nothing of the engine but the form of a note.
+"""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ha.fsm.events import Note, NoteKind
+from ha.node import process
+from ha.node.log import Log
+from ha.node.loop import Loop, Timer
+
+LONGEST_QUEUE: Final = 1000
+"""Transitions that wait to be told."""
+TIMEOUT_S: Final = 30.0
+"""A command that runs longer is killed with its process group."""
+
+
+class Notifier:
+    """``tell`` returns at once."""
+
+    def __init__(self, loop: Loop, node: str, log: Log, environ: Mapping[str, str]) -> None:
+        self._loop = loop
+        self._node = node
+        self._log = log
+        self._environ = dict(environ)
+        self._queue: deque[dict[str, str]] = deque()
+        self._pid = 0
+        self._pidfd = -1
+        self._timer: Timer | None = None
+        self.command: tuple[str, ...] = ()
+        """Empty: nothing is run."""
+        self.dropped = 0
+        self.failed = 0
+        self.told = 0
+
+    def tell(self, note: Note) -> None:
+        """Queue it if it is a transition of a service."""
+        if not self.command or note.kind is not NoteKind.TRANSITION or note.source is None or note.dest is None:
+            return
+        if len(self._queue) >= LONGEST_QUEUE:
+            self.dropped += 1
+            if self.dropped == 1:
+                self._log.error(
+                    f"the notify command is too slow: {LONGEST_QUEUE} transitions wait for it, others are dropped"
+                )
+            return
+        self._queue.append(
+            {
+                "EZ_SERVICE": note.service,
+                "EZ_NODE": self._node,
+                "EZ_FROM": note.source.name,
+                "EZ_TO": note.dest.name,
+                "EZ_REASON": note.text,
+                "EZ_BY": note.by,
+                "EZ_GENERATION": str(note.generation),
+            }
+        )
+        self._next()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    def _next(self) -> None:
+        while self._queue and not self._pid and self.command:
+            told = self._queue.popleft()
+            try:
+                self._pid = process.fork(self._child(told))
+                self._pidfd = os.pidfd_open(self._pid)
+            except OSError as error:
+                self._failed(f"cannot be started: {error}")
+                self._pid = 0
+                return
+            self._follow()
+
+    def _follow(self) -> None:
+        self._loop.watch(self._pidfd, self._finished)
+        self._timer = self._loop.after(TIMEOUT_S, self._too_long)
+
+    def _child(self, told: Mapping[str, str]) -> Callable[[], None]:
+        def child() -> None:
+            os.setsid()
+            null = os.open("/dev/null", os.O_WRONLY)
+            try:
+                process.become(self.command, {**self._environ, **told}, null)
+            except OSError:
+                # 126 or 127, as a shell has it: the command line cannot be run.
+                os._exit(127)
+
+        return child
+
+    def _too_long(self) -> None:
+        self._failed(f"was killed after {TIMEOUT_S:g} s")
+        try:
+            os.killpg(self._pid, signal.SIGKILL)
+        except ProcessLookupError:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _finished(self) -> None:
+        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        if pid == 0:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.unwatch(self._pidfd)
+        os.close(self._pidfd)
+        self._pid = 0
+        self.told += 1
+        code = os.waitstatus_to_exitcode(status)
+        if code == 127:
+            self._failed("cannot be run (exit code 127)")
+        elif code > 0:
+            self._failed(f"ended with exit code {code}")
+        self._next()
+
+    def _failed(self, how: str) -> None:
+        self.failed += 1
+        self._log.warning(f"the notify command {self.command[0]} {how}")
+
+    # ------------------------------------------------------------------------------------------ hand-over
+
+    def packed(self) -> dict[str, Any]:
+        return {"queue": list(self._queue), "pid": self._pid, "dropped": self.dropped, "failed": self.failed}
+
+    def unpack(self, data: Mapping[str, Any]) -> None:
+        self.dropped, self.failed = int(data["dropped"]), int(data["failed"])
+        self._queue.extend(dict(told) for told in data["queue"])
+        if data["pid"]:
+            self._pid = int(data["pid"])
+            self._pidfd = os.pidfd_open(self._pid)
+            self._follow()
+        self._next()

@@ -1,0 +1,147 @@
+"""Forking: what every child of nmond needs before it becomes a worker or a script.
+
+It knows nothing of services or heartbeats.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NoReturn
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_HANDLED: Final = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCHLD,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+)
+"""Signals that nmond, the supervisor or the Python interpreter treat otherwise than a fresh program does."""
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"prctl {option}: {os.strerror(errno)}")
+
+
+def die_with_parent(parent: int) -> None:
+    """Called in a child: SIGKILL to it when ``parent`` ends, even when that ended before this call."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def become_subreaper() -> None:
+    """Orphaned descendants become our children, in place of pid 1's."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def start_time(pid: int) -> int | None:
+    """Clock ticks from boot to the start of the process: with the pid it names one process for ever.
+
+    None where there is no such process, or it has ended and only waits to be reaped.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read(4096)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name stands in parentheses and may hold anything, parentheses and blanks too.
+    fields = text[text.rindex(b")") + 2 :].split()
+    if fields[0] in (b"Z", b"X"):
+        return None
+    return int(fields[19])
+
+
+def children() -> tuple[int, ...]:
+    """Pids of this process's children."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+            return tuple(int(pid) for pid in file.read(1_000_000).split())
+    except FileNotFoundError:
+        return ()
+
+
+def reap(pid: int) -> None:
+    """Take notice of the end of a process that may be our child, or somebody else's."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def close_all_but(keep: Iterable[int]) -> None:
+    """Close every file descriptor from 3 on but ``keep``."""
+    low = 3
+    for fd in sorted(set(keep)):
+        if fd >= low:
+            os.closerange(low, fd)
+            low = fd + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+
+
+def null_stdio() -> None:
+    """Standard input, output and error become /dev/null."""
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    if null > 2:
+        os.close(null)
+
+
+def fork(child: Callable[[], None], failed: Callable[[str], None] = lambda text: None) -> int:
+    """Run ``child`` in a new process, which ends with 0 when it returns, with 70 when it raises.
+
+    ``failed`` is called there with the traceback. Signals are blocked around the fork, so that none meant for the
+    child meets the parent's handlers in it. Raises OSError when the kernel refuses.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _in_child(child, failed)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
+
+
+def _in_child(child: Callable[[], None], failed: Callable[[str], None]) -> NoReturn:
+    code = 70
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in _HANDLED:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        child()
+        code = 0
+    finally:
+        # Nothing may be raised from here into the parent's code, of which this is a copy.
+        try:
+            if sys.exc_info()[0] is not None:
+                failed(traceback.format_exc())
+        finally:
+            os._exit(code)
+
+
+def become(argv: tuple[str, ...], env: Mapping[str, str], output: int, keep: int = -1) -> None:
+    """In a child: turn into ``argv``, leader of its own session, with ``output`` as standard output and error.
+
+    ``keep`` is a close-on-exec descriptor that stays open until then. Returns only by an OSError.
+    """
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    close_all_but({keep})
+    os.umask(0o022)
+    os.chdir("/")
+    os.execve(argv[0], list(argv), dict(env))

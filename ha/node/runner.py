@@ -1,0 +1,360 @@
+"""Runs the scripts of the services (docs/controller.md), each in its own process group, and tells how they ended.
+
+It never waits for one, decides nothing, and knows no states: which script runs when is the engine's matter.
+
+A script and its record. A child is forked, and waits. Its pid and start time are written to ``$EZ_RUN/jobs``, and
+only then it is told to become the script; when nmond dies in between, the child sees the end of the pipe and ends
+without having done anything. So every script that ever runs has a record, and the next nmond finds it.
+
+Output goes to a file, never to a pipe that somebody must read to its end: a daemon that the script leaves behind may
+keep it open for ever.
+"""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ha.fsm.events import Ended, KillScript, RunScript, ScriptEnded
+from ha.fsm.states import ScriptKind
+from ha.node import process
+from ha.node.log import Log, printable
+from ha.node.loop import Loop
+
+ROTATE_BYTES: Final = 1 << 20
+"""A service's log is rotated beyond this size, when a script starts; one older file is kept."""
+TAIL_BYTES: Final = 4096
+DETAIL_CHARS: Final = 200
+RECORD_LIMIT: Final = 4096
+"""Bytes of a job's record that are looked at."""
+PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_GO: Final = b"g"
+
+
+class Job:
+    """One script that runs, or one that an earlier nmond left running."""
+
+    __slots__ = ("gate", "job", "kind", "log", "offset", "orphan", "pid", "pidfd", "service", "start")
+
+    def __init__(self, service: str, job: int, kind: ScriptKind, pid: int, start: int, log: str, offset: int) -> None:
+        self.service = service
+        self.job = job
+        self.kind = kind
+        self.pid = pid
+        self.start = start
+        """Clock ticks from boot, as /proc says: with the pid it names one process."""
+        self.log = log
+        self.offset = offset
+        """Where in ``log`` this job's output begins."""
+        self.pidfd = -1
+        self.gate: socket.socket | None = None
+        """Our end: lets the child go on, and tells afterwards why exec failed."""
+        self.orphan = False
+        """Not our child: how it ends cannot be known."""
+
+    def packed(self) -> dict[str, Any]:
+        return {
+            "version": 1,
+            "service": self.service,
+            "job": self.job,
+            "kind": self.kind.value,
+            "pid": self.pid,
+            "start": self.start,
+            "log": self.log,
+            "offset": self.offset,
+            "orphan": self.orphan,
+        }
+
+    @classmethod
+    def unpacked(cls, data: Mapping[str, Any]) -> "Job":
+        """Raises ValueError, KeyError or TypeError for anything that ``packed`` did not make."""
+        if data["version"] != 1:
+            raise ValueError(f"version {data['version']}")
+        for key, kind in (("service", str), ("job", int), ("pid", int), ("start", int), ("log", str), ("offset", int)):
+            if type(data[key]) is not kind:
+                raise ValueError(f"{key} is {data[key]!r}")
+        if data["pid"] < 2 or data["offset"] < 0:
+            raise ValueError(f"pid {data['pid']}, offset {data['offset']}")
+        job = cls(
+            data["service"],
+            data["job"],
+            ScriptKind(data["kind"]),
+            data["pid"],
+            data["start"],
+            data["log"],
+            data["offset"],
+        )
+        job.orphan = bool(data["orphan"])
+        return job
+
+
+class Runner:
+    """``run`` and ``kill`` return at once; ``ended`` is called from the loop, once for every ``run``."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        run_dir: str,
+        log_dir: str,
+        log: Log,
+        ended: Callable[[ScriptEnded], None],
+        before: Callable[[str], None] = lambda service: None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """``before`` is called with the service's name right before one of its scripts is launched."""
+        self._loop = loop
+        self._jobs_dir = f"{run_dir}/jobs"
+        self._logs_dir = f"{log_dir}/scripts"
+        self._log = log
+        self._ended = ended
+        self._before = before
+        self._environ = {"PATH": PATH, "HOME": "/", "LANG": "C.UTF-8", **(environ or {})}
+        self._waiting: deque[RunScript] = deque()
+        self.jobs: dict[str, Job] = {}
+        """By service: there is never more than one."""
+        self.outcomes: dict[str, int] = {}
+        """``start exited 0`` and the like: how often."""
+
+    def prepare(self) -> None:
+        """Make the directories. Raises OSError."""
+        os.makedirs(self._jobs_dir, mode=0o700, exist_ok=True)
+        os.makedirs(self._logs_dir, mode=0o750, exist_ok=True)
+
+    # -------------------------------------------------------------------------------------------- running
+
+    def run(self, script: RunScript) -> None:
+        """Queue it: ``launch`` starts it."""
+        self._waiting.append(script)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def launch(self) -> bool:
+        """Start the next script that waits (idle work of the loop); False when none does."""
+        if not self._waiting:
+            return False
+        script = self._waiting.popleft()
+        running = self.jobs.get(script.service)
+        if running is not None:
+            # The engine keeps to one job a service; were it ever wrong, no second script is started beside.
+            self._log.error(
+                f"{script.service}: {script.kind.value} is not run, because {running.kind.value} (pid {running.pid}) "
+                "still runs; this is a fault of ezha"
+            )
+            self._end(script.service, script.job, script.kind, Ended.NOT_STARTED, 16, "another script still runs")
+            return True
+        self._before(script.service)
+        try:
+            self._launch(script)
+        except OSError as error:
+            self._log.error(f"{script.service}: {script.kind.value} could not be launched: {error}")
+            self._end(script.service, script.job, script.kind, Ended.NOT_STARTED, error.errno or 0, str(error))
+        return True
+
+    def _launch(self, script: RunScript) -> None:
+        path = f"{self._logs_dir}/{script.service}.log"
+        output, offset = self._open_log(path, script)
+        ours, theirs = socket.socketpair()
+        try:
+            pid = process.fork(lambda: self._child(script, theirs, output))
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(output)
+        job = Job(script.service, script.job, script.kind, pid, process.start_time(pid) or 0, path, offset)
+        job.gate = ours
+        ours.setblocking(False)
+        try:
+            self._write_record(job)
+            ours.send(_GO)
+        except OSError as error:
+            # Without a record it must not run: closing our end makes it end without having done anything.
+            ours.close()
+            job.gate = None
+            os.waitpid(pid, 0)
+            self._remove_record(job.service)
+            raise OSError(error.errno, f"its record cannot be written: {error}") from error
+        self._follow(job)
+
+    def _child(self, script: RunScript, gate: socket.socket, output: int) -> None:
+        os.setsid()
+        process.close_all_but({gate.fileno(), output})
+        gate.setblocking(True)
+        if gate.recv(1) != _GO:
+            return
+        try:
+            process.become(script.argv, {**self._environ, **script.env}, output, gate.fileno())
+        except OSError as error:
+            gate.send(str(error.errno).encode())
+
+    def _open_log(self, path: str, script: RunScript) -> tuple[int, int]:
+        """The file, and where this job's output will begin in it."""
+        try:
+            if os.stat(path).st_size > ROTATE_BYTES:
+                os.replace(path, path + ".1")
+        except FileNotFoundError:
+            pass
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        try:
+            head = f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {script.kind.value}: {' '.join(script.argv)}\n"
+            os.write(fd, head.encode(errors="replace"))
+            return fd, os.fstat(fd).st_size
+        except OSError:
+            os.close(fd)
+            raise
+
+    def kill(self, order: KillScript) -> None:
+        """Signal the whole process group of a job; one that still waits is taken off the queue."""
+        for script in self._waiting:
+            if (script.service, script.job) == (order.service, order.job):
+                self._waiting.remove(script)
+                self._end(script.service, script.job, script.kind, Ended.KILLED, signal.SIGTERM, "before it began")
+                return
+        job = self.jobs.get(order.service)
+        if job is None or (job.job != order.job and not job.orphan):
+            return
+        number = signal.SIGKILL if order.force else signal.SIGTERM
+        # A child keeps its pid until we reap it; an orphan may be gone, and its number another's.
+        if job.orphan and process.start_time(job.pid) != job.start:
+            return
+        try:
+            os.killpg(job.pid, number)
+        except ProcessLookupError:
+            # It has not called setsid yet, or it is a leader that ended and only waits for us to notice.
+            self._kill_alone(job, number)
+        except OSError as error:
+            self._log.error(f"{job.service}: cannot signal {job.kind.value} (pid {job.pid}): {error}")
+
+    def _kill_alone(self, job: Job, number: int) -> None:
+        try:
+            signal.pidfd_send_signal(job.pidfd, number)
+        except ProcessLookupError:
+            self._log.debug(f"{job.service}: {job.kind.value} (pid {job.pid}) has already ended")
+
+    # ---------------------------------------------------------------------------------------- how it ends
+
+    def _follow(self, job: Job) -> None:
+        self.jobs[job.service] = job
+        job.pidfd = os.pidfd_open(job.pid)
+        self._loop.watch(job.pidfd, lambda: self._finished(job))
+
+    def _finished(self, job: Job) -> None:
+        how, code = Ended.LOST, 0
+        if job.orphan:
+            process.reap(job.pid)
+        else:
+            pid, status = os.waitpid(job.pid, os.WNOHANG)
+            if pid == 0:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            how, code = (Ended.EXITED, code) if code >= 0 else (Ended.KILLED, -code)
+        self._loop.unwatch(job.pidfd)
+        os.close(job.pidfd)
+        detail = self._last_line(job)
+        refusal = self._refusal(job)
+        if refusal and how is Ended.EXITED:
+            how, code, detail = Ended.NOT_STARTED, refusal, os.strerror(refusal)
+        del self.jobs[job.service]
+        self._remove_record(job.service)
+        self._end(job.service, job.job, job.kind, how, code, detail)
+
+    def _end(self, service: str, job: int, kind: ScriptKind, how: Ended, code: int, detail: str) -> None:
+        outcome = f"{kind.value} {how.value} {code}" if how is Ended.EXITED else f"{kind.value} {how.value}"
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        self._ended(ScriptEnded(service, job, how, code, printable(detail)[:DETAIL_CHARS]))
+
+    @staticmethod
+    def _refusal(job: Job) -> int:
+        """The errno that exec left in the gate, or 0."""
+        if job.gate is None:
+            return 0
+        with job.gate as gate:
+            try:
+                said = gate.recv(16)
+            except BlockingIOError:
+                said = b""
+        return int(said) if said.isdigit() else 0
+
+    def _last_line(self, job: Job) -> str:
+        try:
+            with open(job.log, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                file.seek(max(job.offset, size - TAIL_BYTES))
+                lines = file.read(TAIL_BYTES).decode(errors="replace").split("\n")
+        except OSError as error:
+            self._log.warning(f"{job.service}: cannot read the output of {job.kind.value}: {error}")
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    # -------------------------------------------------------------------------------------------- records
+
+    def _record(self, service: str) -> str:
+        return f"{self._jobs_dir}/{service}.json"
+
+    def _write_record(self, job: Job) -> None:
+        path = self._record(job.service)
+        fd = os.open(path + "~", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(fd, json.dumps(job.packed()).encode())
+        finally:
+            os.close(fd)
+        os.replace(path + "~", path)
+
+    def _remove_record(self, service: str) -> None:
+        try:
+            os.unlink(self._record(service))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self._log.error(f"{service}: cannot remove the record of its last script: {error}")
+
+    def adopt(self) -> dict[str, ScriptKind]:
+        """What a killed nmond left running, by service: followed from now on, its end told as LOST (job 0)."""
+        found: dict[str, ScriptKind] = {}
+        for name in sorted(os.listdir(self._jobs_dir)):
+            path = f"{self._jobs_dir}/{name}"
+            if not name.endswith(".json"):
+                os.unlink(path)
+                continue
+            try:
+                with open(path, "rb") as file:
+                    job = Job.unpacked(json.loads(file.read(RECORD_LIMIT)))
+                if name != f"{job.service}.json":
+                    raise ValueError(f"is the record of {job.service}")
+            except (ValueError, KeyError, TypeError) as error:
+                self._log.error(f"{path}: not a record of a script ({error}); removed")
+                os.unlink(path)
+                continue
+            if process.start_time(job.pid) != job.start:
+                os.unlink(path)
+                continue
+            job.orphan = True
+            job.job = 0
+            try:
+                self._follow(job)
+            except ProcessLookupError:
+                del self.jobs[job.service]
+                os.unlink(path)
+                continue
+            found[job.service] = job.kind
+            self._log.warning(f"{job.service}: {job.kind.value} (pid {job.pid}) was left running by an nmond that died")
+        return found
+
+    # ------------------------------------------------------------------------------------------ hand-over
+
+    def packed(self) -> dict[str, Any]:
+        """For the nmond that follows by exec: our children stay its children. Launch what waits before."""
+        return {"jobs": [job.packed() for job in self.jobs.values()], "outcomes": dict(self.outcomes)}
+
+    def unpack(self, data: Mapping[str, Any]) -> None:
+        self.outcomes.update(data["outcomes"])
+        for packed in data["jobs"]:
+            job = Job.unpacked(packed)
+            self._follow(job)

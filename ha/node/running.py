@@ -1,0 +1,326 @@
+"""A node that runs: the engine's world. Puts its parts together and does what effects say.
+
+It decides nothing about services (``ha.fsm.engine``), and nothing about when the process begins or ends
+(``ha.node.daemon``).
+"""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ha.fsm.config import PathId
+from ha.fsm.engine import Engine
+from ha.fsm.events import ConfigChanged, KillScript, Leave, MessageReceived, Note, NoteKind, Reply, RunScript
+from ha.fsm.identity import node_id
+from ha.fsm.message import Heartbeat
+from ha.fsm.record import NodeRecord
+from ha.heartbeats import worker as heartbeat_worker
+from ha.heartbeats.codec import CodecError, decode, encode
+from ha.heartbeats.path import PathLine
+from ha.node.config import ConfigError, Configuration, load
+from ha.node.driver import Driver
+from ha.node.history import History
+from ha.node.layout import Layout
+from ha.node.log import Level, Log
+from ha.node.loop import Loop
+from ha.node.notify import Notifier
+from ha.node.outbox import Outbox
+from ha.node.runner import PATH, Runner
+from ha.node.store import Store
+from ha.node.workers import Workers
+
+FAREWELLS: Final = 3
+"""The last message is sent so many times: a datagram may be lost, and a peer that hears it need not wait for T."""
+FAREWELL_GAP_S: Final = 0.02
+FAREWELL_LIMIT_S: Final = 1.0
+"""So long the last message may take to be on the wire and on the disks."""
+_LEVELS: Final = {"error": Level.ERROR, "warning": Level.WARNING, "info": Level.INFO, "debug": Level.DEBUG}
+
+
+class Node:
+    """Everything that runs on this node but the scripts and the workers themselves."""
+
+    def __init__(
+        self, layout: Layout, name: str, configuration: Configuration, boot_id: str, log: Log, loop: Loop, store: Store
+    ) -> None:
+        self.layout = layout
+        self.name = name
+        self.configuration = configuration
+        self.log = log
+        self.loop = loop
+        self._boot_id = boot_id
+        self._store = store
+        environ = {key: os.environ[key] for key in sorted(os.environ) if key == "EZ" or key in _HANDED}
+        self.runner = Runner(
+            loop, layout.run, layout.log, log, ended=self._post, before=self._before_script, environ=environ
+        )
+        self.workers = Workers(loop, layout.run, layout.bin, name, log, self._received, self._work)
+        self.notifier = Notifier(loop, name, log, {"PATH": PATH, "HOME": "/", "LANG": "C.UTF-8", **environ})
+        history = History(layout.history, name)
+        self.outbox = Outbox(name, store, history, self.notifier, log, loop.clock)
+        self.driver: Driver
+        self.answered: Callable[[Reply], None] = lambda reply: None
+        """Where replies go."""
+        self.overheard: Callable[[Note], None] = lambda note: None
+        """Who else hears every note: whoever waits for a stop."""
+        self.sent: Callable[[], None] = lambda: None
+        """Called after every message that was handed to the workers."""
+        self.finished: Callable[[], None] = lambda: None
+        """Called when the node has left and said so."""
+        self.sent_at = 0.0
+        self.messages_sent = 0
+        self.encode_failures = 0
+        self._last: tuple[int, bytes] = (0, b"")
+        self._farewells = 0
+        self._farewell_until = 0.0
+        self._heard: dict[str, object] = {}
+        self.use_options()
+
+    def use_options(self) -> None:
+        """What ``options.toml`` and ``logfacility`` say of this process."""
+        options = self.configuration.options
+        self.notifier.command = options.notify
+        self.log.level = _LEVELS[options.log_level]
+        if self.log.syslog is not None:
+            self.log.syslog.facility = options.facility
+
+    def begin(self, engine: Engine, *, resumed: bool) -> None:
+        """Drive ``engine`` from now on. ``resumed``: it goes on after a hand-over."""
+        self.driver = Driver(engine, self, self.loop.clock)
+        self.loop.first = self._first
+        self.loop.deadline = self.driver.due
+        self.loop.idle = [
+            self.runner.launch,
+            self.outbox.note,
+            self.outbox.local,
+            lambda: self.outbox.remote(engine),
+        ]
+        if not resumed:
+            self.driver.start()
+
+    def _first(self) -> None:
+        self.driver.tick()
+        self.driver.work()
+
+    def _post(self, event: Any) -> None:
+        self.driver.post(event)
+
+    def _before_script(self, service: str) -> None:
+        self.outbox.before_script(service)
+
+    # ---------------------------------------------------------------------------------------- heartbeats
+
+    def _work(self, line: PathLine, sender: bool, period: float, channel: socket.socket) -> None:
+        """The body of a worker process."""
+        cluster = self.configuration.cluster.cluster_id
+        if sender:
+            heartbeat_worker.run_sender(
+                line, channel, node_id=node_id(self.name), cluster_id=cluster, period=period
+            )
+        else:
+            heartbeat_worker.run_listener(line, channel, cluster_id=cluster, period=period)
+
+    def period_of(self, node: str) -> float:
+        return self.configuration.cluster.period_of(node)
+
+    def start_workers(self) -> None:
+        self.workers.configure(self.configuration.lines, self.period_of)
+
+    def _received(self, path: PathId, arrival: float, data: bytes) -> None:
+        try:
+            message = decode(data)
+        except CodecError as error:
+            self._refuse(path, str(error))
+            return
+        owner = node_id(path.node)
+        if message.node != owner:
+            own = message.node == node_id(self.name)
+            incarnation = self.driver.engine.incarnation
+            if own and message.incarnation == incarnation:
+                # Lines that share a group and port: every listener of it hears what we send ourselves.
+                self._refuse(path, "our own message", quietly=True)
+                return
+            who = f"another node that calls itself {self.name}" if own else "a node that does not own the path"
+            self._refuse(path, f"message of {who}")
+            return
+        if self._heard.get(path.node) is not message.services:
+            self._heard[path.node] = message.services
+            self.outbox.remote_changed = True
+        self.driver.post(MessageReceived(message, path, arrival))
+
+    def _refuse(self, path: PathId, why: str, *, quietly: bool = False) -> None:
+        first = self.workers.refuse(path, why)
+        if first and not quietly:
+            text = f"on the heartbeat path of {path.node} something was refused: {why}; hb -s counts it"
+            self.tell(Note(NoteKind.ALERT, "", text))
+
+    # ---------------------------------------------------------------------------------- the engine's world
+
+    def kill(self, order: KillScript) -> None:
+        self.runner.kill(order)
+
+    def persist(self, record: NodeRecord) -> None:
+        was = self.driver.trouble
+        try:
+            self._store.save(record, self._boot_id)
+        except OSError as error:
+            if not was:
+                self.log.error(
+                    f"{self.layout.record} cannot be written ({error.strerror or error}): nothing that depends on it "
+                    "is done; it is tried again every second"
+                )
+            raise
+        if was:
+            self.log.notice(f"{self.layout.record} can be written again")
+        self.outbox.persisted(record)
+
+    def send(self, message: Heartbeat) -> None:
+        try:
+            data = encode(message)
+        except CodecError as error:
+            self.encode_failures += 1
+            self.log.error(f"a heartbeat could not be made: {error}")
+            return
+        self.sent_at = self.loop.clock()
+        self.messages_sent += 1
+        self._last = (message.seq, data)
+        self.workers.hand(message.seq, self.sent_at, data)
+        self.sent()
+
+    def run(self, script: RunScript) -> None:
+        self.runner.run(script)
+
+    def tell(self, note: Note) -> None:
+        if note.kind is NoteKind.PEER:
+            self.outbox.remote_changed = True
+        self.outbox.told(note)
+        self.overheard(note)
+
+    def answer(self, reply: Reply) -> None:
+        self.answered(reply)
+
+    def left(self) -> None:
+        """The message that says so was just handed over."""
+        self.log.notice("this node has left the cluster: none of its services runs here")
+        self._farewells = FAREWELLS - 1
+        self._farewell_until = self.loop.clock() + FAREWELL_LIMIT_S
+        self.loop.after(FAREWELL_GAP_S, self._farewell)
+
+    # -------------------------------------------------------------------------------------------- leaving
+
+    def leave(self) -> None:
+        """Give every service up, say that we left, then call ``finished``."""
+        self.log.notice("asked to leave the cluster: services are stopped here")
+        self.driver.post(Leave())
+
+    def _farewell(self) -> None:
+        seq, data = self._last
+        over = self.loop.clock() >= self._farewell_until
+        if over or (not self._farewells and self.workers.confirmed(seq)):
+            if over:
+                self.log.warning(f"not every path confirmed the last message within {FAREWELL_LIMIT_S:g} s")
+            self.finished()
+            return
+        if self._farewells and self.workers.confirmed(seq):
+            self._farewells -= 1
+            self.workers.hand(seq, self.loop.clock(), data)
+        self.loop.after(FAREWELL_GAP_S, self._farewell)
+
+    # ------------------------------------------------------------------------------------- configuration
+
+    def examine(self) -> tuple[Configuration | None, list[str]]:
+        """The files as they are now, and why they cannot be taken while running: one list is always empty."""
+        try:
+            new = load(self.layout, self.name)
+        except ConfigError as error:
+            return None, [str(problem) for problem in error.problems]
+        if new.cluster.cluster != self.configuration.cluster.cluster:
+            place = self.layout.show(self.layout.options)
+            return None, [
+                f'{place}: cluster = "{new.cluster.cluster}" takes effect when ezha is stopped and started on every '
+                f'node; until then leave "{self.configuration.cluster.cluster}" there'
+            ]
+        objections = self.driver.engine.objections(new.cluster)
+        place = self.layout.show(self.layout.services)
+        return (None, [f"{place}: {text}" for text in objections]) if objections else (new, [])
+
+    def reload(self) -> tuple[str, list[str]]:
+        """Take the files over as they are now, or not at all. A sentence, and every problem (empty: taken over)."""
+        new, problems = self.examine()
+        if new is None:
+            for problem in problems:
+                self.log.error(problem)
+            self.log.error("the configuration was not taken over; the old one stays in force")
+            return "not taken over, the old configuration stays in force", problems
+        old, self.configuration = self.configuration, new
+        self.use_options()
+        self.driver.post(ConfigChanged(new.cluster))
+        self.driver.work()
+        self.start_workers()
+        for service in old.cluster.services.values():
+            if service.name not in new.cluster.services:
+                self.outbox.forget(service.name, service.nodes)
+        self.outbox.remote_changed = True
+        for warning in new.warnings:
+            self.log.warning(str(warning))
+        text = difference(old, new)
+        self.log.notice(f"configuration taken over: {text}")
+        return f"taken over: {text}", []
+
+    # ------------------------------------------------------------------------------------------ hand-over
+
+    def packed(self) -> dict[str, Any]:
+        """What the nmond after an exec needs. Nothing may be queued any more."""
+        return {
+            "engine": self.driver.engine.snapshot(),
+            "runner": self.runner.packed(),
+            "workers": self.workers.packed(),
+            "notifier": self.notifier.packed(),
+            "last": {name: list(last) for name, last in self.outbox.last.items()},
+            "sent_at": self.sent_at,
+            "messages_sent": self.messages_sent,
+            "deaf": self.driver.deaf,
+            "late_ever": self.driver.late_ever,
+            "persist_failures": self.driver.persist_failures,
+        }
+
+    def unpack(self, data: Mapping[str, Any]) -> None:
+        """Go on where ``packed`` stopped. Raises ValueError, KeyError or TypeError for what it does not understand."""
+        engine = Engine.restore(data["engine"], self.configuration.cluster, self.name, self.loop.clock())
+        self.begin(engine, resumed=True)
+        self.sent_at = float(data["sent_at"])
+        self.messages_sent = int(data["messages_sent"])
+        self.driver.deaf = int(data["deaf"])
+        self.driver.late_ever = float(data["late_ever"])
+        self.driver.persist_failures = int(data["persist_failures"])
+        self.outbox.last.update({name: (float(since), str(text)) for name, (since, text) in data["last"].items()})
+        self.runner.unpack(data["runner"])
+        self.notifier.unpack(data["notifier"])
+        self.workers.unpack(data["workers"], self.configuration.lines, self.period_of)
+
+
+_HANDED: Final = frozenset(
+    ("EZ_BIN", "EZ_NODES", "EZ_MONITOR", "EZ_CONF", "EZ_VAR", "EZ_SERVICES", "EZ_LOG", "EZ_RUN")
+)
+"""Variables of nmond's own environment that scripts see, so that a script may call ezha's commands."""
+
+
+def difference(old: Configuration, new: Configuration) -> str:
+    """In words, for the operator."""
+    parts = []
+    for what, before, after in (
+        ("service", old.cluster.services, new.cluster.services),
+        ("heartbeat path", {p.text: p for p in old.lines}, {p.text: p for p in new.lines}),
+        ("node", dict.fromkeys(old.cluster.nodes), dict.fromkeys(new.cluster.nodes)),
+    ):
+        added = [name for name in after if name not in before]
+        removed = [name for name in before if name not in after]
+        changed = [name for name in after if name in before and after[name] != before[name]]
+        for verb, names in (("added", added), ("removed", removed), ("changed", changed)):
+            if names:
+                shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+                parts.append(f"{len(names)} {what}{'s' if len(names) > 1 else ''} {verb} ({shown})")
+    if old.options != new.options:
+        parts.append("options changed")
+    return "; ".join(parts) or "nothing changed"
