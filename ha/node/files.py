@@ -45,21 +45,7 @@ class RealFiles:
         return read_regular(path, limit, follow=False)
 
     def write_atomic(self, path: str, data: bytes, durable: bool, mode: int = 0o600) -> None:
-        folder, name = os.path.split(path)
-        temporary = (name if name.startswith(".") else "." + name) + ".new"
-        with _folder(folder) as dir_fd:
-            # What a crash left over goes first: O_EXCL then proves that the file is ours alone.
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=dir_fd)
-            try:
-                _write_new(temporary, dir_fd, data, durable, mode)
-                os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-            except BaseException:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(temporary, dir_fd=dir_fd)
-                raise
-            if durable:
-                os.fsync(dir_fd)
+        replace_file(path, data, durable, mode)
 
     def remove(self, path: str) -> None:
         folder, name = os.path.split(path)
@@ -114,6 +100,25 @@ def read_regular(path: str, limit: int, follow: bool) -> bytes:
         os.close(fd)
 
 
+def replace_file(path: str, data: bytes, durable: bool, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """``Files.write_atomic``, also for a file of another ``owner`` (uid, gid). Raises OSError."""
+    folder, name = os.path.split(path)
+    temporary = (name if name.startswith(".") else "." + name) + ".new"
+    with _folder(folder) as dir_fd:
+        # What a crash left over goes first: O_EXCL then proves that the file is ours alone.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=dir_fd)
+        try:
+            _write_new(temporary, dir_fd, data, durable, mode, owner)
+            os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=dir_fd)
+            raise
+        if durable:
+            os.fsync(dir_fd)
+
+
 @contextlib.contextmanager
 def _folder(path: str) -> Iterator[int]:
     fd = os.open(path or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -123,13 +128,15 @@ def _folder(path: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _write_new(name: str, dir_fd: int, data: bytes, durable: bool, mode: int) -> None:
+def _write_new(name: str, dir_fd: int, data: bytes, durable: bool, mode: int, owner: tuple[int, int] | None) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
+        if owner is not None:
+            os.fchown(fd, *owner)
         os.fchmod(fd, mode)  # The umask must not take from it.
         if durable:
             os.fsync(fd)
