@@ -1,20 +1,26 @@
 """A question to nmond over its control socket (docs/internals.md, "Control socket").
 
 Knows how to ask and how to say that nobody answers; knows nothing of what an answer means. Uses the bare ``_socket``
-module: importing ``socket`` costs as much as the whole of ``service -s``.
+module and leaves ``typing`` out: importing ``socket`` costs as much as the whole of ``service -s``.
 """
+
+from __future__ import annotations
 
 import json
 from _socket import AF_UNIX, SOCK_STREAM, socket
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from ha.cli.guard import CliError
 
+TYPE_CHECKING = False  # Type checkers take it for true, by its name.
 if TYPE_CHECKING:
+    from typing import Any
+
     from ha.node.layout import Layout
 
-Answer = dict[str, Any]
+    Answer = dict[str, Any]
+else:
+    Answer = dict
 
 ANSWER_TIMEOUT_S = 10.0
 """Longer than this without an answer to a plain question, and nmond hangs."""
@@ -41,7 +47,7 @@ class Refused(ControlError):
     """nmond answered, and its answer is no."""
 
 
-def ask(layout: "Layout", request: Mapping[str, object], timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
+def ask(layout: Layout, request: Mapping[str, object], timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
     """The final answer to ``request``.
 
     Raises NotRunning, Silent, ControlError (broken conversation), or Refused where nmond answers ``"ok": false``.
@@ -55,7 +61,7 @@ def ask(layout: "Layout", request: Mapping[str, object], timeout_s: float = ANSW
 
 
 def converse(
-    layout: "Layout",
+    layout: Layout,
     request: Mapping[str, object],
     timeout_s: float = ANSWER_TIMEOUT_S,
     idle: Callable[[], None] | None = None,
@@ -77,7 +83,7 @@ def converse(
         sock.close()
 
 
-def _connect(sock: socket, layout: "Layout", timeout_s: float) -> None:
+def _connect(sock: socket, layout: Layout, timeout_s: float) -> None:
     path = layout.control
     try:
         sock.connect(path)

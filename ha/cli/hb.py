@@ -37,8 +37,8 @@ def run(argv: Sequence[str]) -> int:
     place = layout()
     wanted = wanted_path(values, USAGE)
     if mode == "-a":
-        return add_path(place, wanted, force="--force" in switches)
-    return remove_path(place, wanted, timeout_given="-T" in values)
+        return add_path(place, wanted, USAGE, force="--force" in switches)
+    return remove_path(place, wanted)
 
 
 def parse(argv: Sequence[str]) -> tuple[str, dict[str, str], set[str]]:

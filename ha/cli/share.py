@@ -1,4 +1,4 @@
-"""Where the files that ``ezha install`` lays out come from: beside the code in a checkout, in ``ha/share`` in a wheel."""
+"""Where the files that ``ezha install`` lays out come from: a checkout, or ``ha/share`` in a wheel."""
 
 import os
 
