@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from ha.fsm import engine as engine_module
-from ha.fsm import evidence
+from ha.fsm import evidence, hearing, sight
 from ha.fsm.config import PathId
 from ha.fsm.engine import Engine
 from ha.fsm.events import ConfigChanged, Ended, Leave, MessageReceived, NoteKind, ScriptEnded, Tick
@@ -91,7 +91,7 @@ def test_the_active_node_dies_and_the_other_takes_over_after_exactly_its_timeout
     cluster.power_off("node1")
     cluster.run(T - (cluster.now - last) - 0.001)
     assert cluster.states() == ["STARTED", "STOPPED"]
-    cluster.run(0.001 + 2 * engine_module.LOOK_S)
+    cluster.run(0.001 + 2 * hearing.LOOK_S)
     assert cluster.hosts["node2"].state() is S.STARTED
     claim = next(n for n in cluster.hosts["node2"].notes if n.dest is S.START_READY)
     assert "node1 is silent for 10.000 s (limit 10 s)" in claim.text
@@ -128,7 +128,7 @@ def test_a_node_that_left_is_not_waited_for():
     cluster.settle()
     cluster.power_off("node1")
     cluster.ask("node2", Action.UNFREEZE)
-    cluster.run(2 * engine_module.LOOK_S)
+    cluster.run(2 * hearing.LOOK_S)
     assert cluster.hosts["node2"].state() is S.STARTED
 
 
@@ -243,7 +243,7 @@ def test_twin_a_rank_that_goes_ahead_without_the_withdrawal_starts_twice(monkeyp
             return replace(verdict, standing=evidence.Standing.CLEAR)  # forgets the acknowledgement
         return verdict
 
-    monkeypatch.setattr(engine_module, "judge", hasty)
+    monkeypatch.setattr(sight, "judge", hasty)
     doubles = 0
     for order in product((True, False), repeat=6):
         cluster = Cluster()
@@ -714,7 +714,7 @@ def test_a_snapshot_that_is_not_understood_is_refused():
 
 
 def test_takeover_of_many_services_is_one_write_and_one_message():
-    cluster = started(services=tuple(f"s{i}" for i in range(50)) + ("web",))
+    cluster = started(services=(*(f"s{i}" for i in range(50)), "web"))
     for i in range(50):
         cluster.ask("node1", Action.UNFREEZE, f"s{i}")
         cluster.settle()

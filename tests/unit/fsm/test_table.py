@@ -92,8 +92,8 @@ def test_unknown_never_starts_by_itself():
         ),
         (Trigger.FREEZE_START, {S.STARTED: S.FROZEN_START, S.STOPPED: S.START_READY}),
         (Trigger.UNFREEZE, {S.FROZEN_STOP: S.STOPPED, S.FROZEN_START: S.STARTED}),
-        (Trigger.FORCE_STOP, {s: S.STOPPED for s in STATES}),
-        (Trigger.FORCE_START, {s: S.STARTED for s in STATES}),
+        (Trigger.FORCE_STOP, dict.fromkeys(STATES, S.STOPPED)),
+        (Trigger.FORCE_START, dict.fromkeys(STATES, S.STARTED)),
         (Trigger.SWITCH, {S.STARTED: S.STOPPING}),
     ],
 )

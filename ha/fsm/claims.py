@@ -1,0 +1,130 @@
+"""Who starts a service: the claim, its settlement, and who withdraws (docs/design.md, "Who may run", rules 1 and 2)."""
+
+from dataclasses import replace
+
+from ha.fsm.conduct import Conduct
+from ha.fsm.evidence import Standing, Verdict
+from ha.fsm.rank import claim_rank, outranks
+from ha.fsm.service import Service
+from ha.fsm.states import State
+from ha.fsm.table import Trigger
+
+
+class Claims(Conduct):
+    """Looks at each service that something happened to, and decides whether to claim, go ahead or yield."""
+
+    def _consider(self, name: str, now: float) -> None:
+        """Does what is known call for a decision about this service?"""
+        service = self.services[name]
+        if name in self._switching:
+            self._watch_switch(name, now)
+            service = self.services[name]
+        if service.job is not None or service.pending is not None:
+            return
+        if self.leaving:
+            if service.state in (State.STARTED, State.START_READY):
+                self._trigger(name, Trigger.LEAVE, now)
+        elif service.state is State.STOPPED:
+            self._consider_claim(name, service, now)
+        elif service.state is State.START_READY:
+            self._consider_settling(name, service, now)
+
+    def _consider_claim(self, name: str, service: Service, now: float) -> None:
+        verdicts = self._verdicts(service, 1, now)
+        if not all(v.clear for v in verdicts):
+            return
+        reason, until = self._defers(service, now)
+        if reason:
+            if service.outranked_since is None:
+                self._put_quietly(name, replace(service, outranked_since=now))
+            self._wakes[name] = until
+            return
+        why = "; ".join(v.text for v in verdicts)
+        self._trigger(name, Trigger.CLAIM, now, why=why, evidence=self._evidence(service, verdicts, now))
+
+    def _defers(self, service: Service, now: float) -> tuple[str, float]:
+        """Whether a node that ranks higher is first given time for a claim of its own, why, and until when.
+
+        It is a courtesy with a bound, never a safety rule: the service goes back to where it ran, or to where an
+        operator sent it, if that node is there to take it."""
+        since = now if service.outranked_since is None else service.outranked_since
+        target = self._handover_target(service)
+        mine = service.entry()
+        for peer in self._others(service):
+            entry = peer.entries.get(service.id)
+            if not peer.living or peer.left or entry is None or entry.state is not State.STOPPED or target == self.node:
+                continue
+            sent = peer.name == target
+            if not sent and not outranks(mine, self._order(service, self.node), entry, self._order(service, peer.name)):
+                continue
+            grace = 0.1 + 3 * max(self.period, self.config.period_of(peer.name))
+            if sent or service.record.demoted:
+                grace = max(grace, peer.timeout)
+            if now < since + grace:
+                return (f"{peer.name} is given time to take it", since + grace)
+        return ("", 0.0)
+
+    def _consider_settling(self, name: str, service: Service, now: float) -> None:
+        """Rule 2: go ahead once every other node has seen the claim and does not claim or hold, or is silent."""
+        if service.claim_seq == 0:
+            self._send_now = True
+            return
+        verdicts = self._verdicts(service, service.claim_seq, now)
+        mine = claim_rank(service.entry(), self._order(service, self.node))
+        for peer, verdict in zip(self._others(service), verdicts, strict=True):
+            if verdict.standing is Standing.CLAIMS:
+                theirs = claim_rank(peer.entries[service.id], self._order(service, peer.name))
+                if theirs < mine:
+                    self._yield(name, f"{verdict.text}, and ranks higher", verdicts, now)
+                    return
+            elif verdict.standing in (Standing.HOLDS, Standing.UNEQUAL):
+                self._yield(name, verdict.text, verdicts, now)
+                return
+        if all(v.clear for v in verdicts):
+            why = "the claim is settled: " + "; ".join(v.text for v in verdicts)
+            self._trigger(name, Trigger.SETTLED, now, why=why, evidence=self._evidence(service, verdicts, now))
+
+    def _yield(self, name: str, why: str, verdicts: list[Verdict], now: float) -> None:
+        evidence = self._evidence(self.services[name], verdicts, now)
+        self._trigger(name, Trigger.YIELD, now, why=why, evidence=evidence)
+
+    def waits_for(self, name: str, now: float) -> str:
+        """Why nothing happens to a service at present, in one sentence; empty where nothing is waited for."""
+        service = self.services[name]
+        if service.job is not None:
+            stuck = ", which cannot be killed" if service.job.killed >= 3 else ""
+            return f"its {service.job.kind.value} script runs for {now - service.job.started:.1f} s{stuck}"
+        if service.state is State.STOPPED:
+            if self.leaving:
+                return "this node leaves the cluster"
+            unclear = [v.text for v in self._verdicts(service, 1, now) if not v.clear]
+            return "; ".join(unclear) or self._defers(service, now)[0]
+        if service.state is State.START_READY:
+            return "; ".join(v.text for v in self._verdicts(service, max(service.claim_seq, 1), now) if not v.clear)
+        if service.state in (State.FROZEN_STOP, State.FROZEN_START):
+            return "frozen: an operator must unfreeze it"
+        if service.state in (State.START_FAILED, State.STOP_FAILED):
+            return "failed: mend it, then freeze-stop and unfreeze"
+        if service.state is State.UNKNOWN:
+            return "its state here could not be read: start, stop or force-stop it"
+        return ""
+
+    def _watch_switch(self, name: str, now: float) -> None:
+        """A switch ends when another node has started the service, or could not."""
+        service = self.services[name]
+        waiting = service.waiting
+        if waiting is None or service.state is not State.STOPPED:
+            return
+        for peer in self._others(service):
+            entry = peer.entries.get(service.id)
+            if entry is None or not peer.living or entry.generation <= service.record.last_run:
+                continue
+            if entry.state in (State.STARTED, State.FROZEN_START):
+                self._put(name, replace(service, waiting=None))
+                good = peer.name == waiting.target
+                self._reply(waiting.command, name, good, f"{entry.state.name} on {peer.name}")
+                return
+            if entry.state in (State.START_FAILED, State.STOP_FAILED):
+                self._put(name, replace(service, waiting=None))
+                self._reply(waiting.command, name, False, f"{entry.state.name} on {peer.name}")
+                return

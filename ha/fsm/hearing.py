@@ -1,0 +1,146 @@
+"""Messages: what a peer's heartbeat changes here, and what ours says.
+
+A message of a stranger, of another cluster, an old or a repeated one changes nothing, and is counted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ha.fsm.commands import Commands
+from ha.fsm.events import MessageReceived, NoteKind
+from ha.fsm.evidence import holds
+from ha.fsm.identity import node_id
+from ha.fsm.message import Ack, Handover, Heartbeat, Incarnation, ServiceEntry
+from ha.fsm.peers import Heard, Peer
+from ha.fsm.states import Promise, State
+
+MAX_COUNTER = 2**40 - 1
+LOOK_S = 0.002
+"""After a claim was sent, so long what arrives is listened to before it may be settled: claim, then look."""
+
+
+class Hearing(Commands):
+    """Takes messages in, and makes our own."""
+
+    def _on_message(self, event: MessageReceived, now: float) -> None:
+        message = event.message
+        if message.cluster != self.config.cluster_id:
+            self._alert(
+                "messages_other_cluster", now, "messages of another cluster come on our paths: give each its own"
+            )
+            return
+        if message.node == self.id:
+            if message.incarnation.nonce != self.incarnation.nonce:
+                self._alert(
+                    "messages_own_name", now, f"another node also calls itself {self.node}: its messages are refused"
+                )
+            return
+        sender = self._ids.get(message.node)
+        if sender is None or sender != event.path.node or event.path.index >= len(self.peers[sender].paths):
+            self._alert("messages_wrong_sender", now, f"a message on a path of {event.path.node} is not of that node")
+            return
+        self._take_in(self.peers[sender], message, event, now)
+
+    def _take_in(self, peer: Peer, message: Heartbeat, event: MessageReceived, now: float) -> None:
+        before, was_silent, acked = peer.entries, peer.silent, peer.acknowledgement(self.id, self.incarnation)
+        first = peer.newest is None or peer.newest.incarnation != message.incarnation
+        path = peer.paths[event.path.index]
+        was_up, handovers = path.up, peer.newest.handovers if peer.newest is not None else ()
+        heard = peer.hear(message, event.path.index, event.arrival)
+        if heard is Heard.CONFLICT:
+            self._alert(
+                "messages_conflict", now, f"two nodes call themselves {peer.name} (a copied disk?): one is refused"
+            )
+            return
+        if heard is Heard.STALE:
+            self._count("messages_stale")
+            return
+        if not was_up:
+            self._note(NoteKind.PATH, "", f"{path.config.kind} {path.config.label} of {peer.name} is UP")
+        if heard is not Heard.NEWER:
+            return
+        if first or was_silent:
+            self._send_now = True  # so that it soon has our acknowledgement
+            again = "is heard again" if was_silent and not first else "is heard (a new incarnation)"
+            self._note(NoteKind.PEER, "", f"{peer.name} {again}", evidence=tuple(peer.describe_paths(now)))
+            self._mark(self._neighbours[peer.name])
+        self._check_own_incarnation(peer, now)
+        if peer.entries is not before:
+            self._compare(peer, before, now)
+        if message.handovers != handovers:
+            self._mark(self._neighbours[peer.name])
+        now_acked = peer.acknowledgement(self.id, self.incarnation)
+        if now_acked and not acked:
+            self._mark(self._neighbours[peer.name])
+        elif now_acked > acked:
+            self._mark(n for n in self._claims if peer.name in self.services[n].config.nodes)
+
+    def _compare(self, peer: Peer, before: Mapping[int, ServiceEntry], now: float) -> None:
+        """Which services does the peer tell something new of?"""
+        for name in self._neighbours[peer.name]:
+            service = self.services[name]
+            entry = peer.entries.get(service.id)
+            if entry == before.get(service.id):
+                continue
+            self._dirty[name] = None
+            if entry is None:
+                continue
+            if entry.state is State.START_READY:
+                self._send_now = True  # a claim waits for our answer
+                continue
+            record = service.record
+            if entry.generation > record.seen:
+                record = replace(record, seen=entry.generation)
+            if holds(entry) and entry.generation > record.last_run and (record.demoted or record.handover):
+                record = replace(record, demoted=False, handover="")  # it has been taken: the stop's mark has served
+            if record is not service.record:
+                self._put(name, replace(service, record=record))
+            if holds(entry) and holds(service.entry()) and service.state is not State.UNKNOWN:
+                text = f"it is {service.state.name} here and {entry.state.name} on {peer.name}: both may run it"
+                self._alert(f"both_hold {name}", now, text, name)
+
+    def _check_own_incarnation(self, peer: Peer, now: float) -> None:
+        """A peer that has seen a later life of ours than this one: we were reinstalled or restored. Go above it."""
+        ack = peer.ack_of(self.id)
+        if ack is None or ack.incarnation == self.incarnation:
+            return
+        if ack.incarnation.counter < self.incarnation.counter or ack.incarnation.counter >= MAX_COUNTER:
+            return
+        self.incarnation = Incarnation(ack.incarnation.counter + 1, self.incarnation.nonce)
+        self.seq = 0
+        self._bumped = self._send_now = True
+        for name in self._claims:
+            self._put(name, replace(self.services[name], claim_seq=0))
+        text = f"{peer.name} has seen a later incarnation of this node: ours is now {self.incarnation.counter}"
+        self._note(NoteKind.PEER, "", text)
+
+    def _message(self, now: float) -> Heartbeat:
+        if self._entries is None:
+            self._entries = tuple(sorted((s.entry() for s in self.services.values()), key=lambda e: e.id))
+        self.seq += 1
+        for name in self._claims:
+            service = self.services[name]
+            if service.claim_seq == 0:
+                self._put_quietly(name, replace(service, claim_seq=self.seq))
+                self._wakes[name] = now + LOOK_S
+        acks = [
+            Ack(node_id(p.name), p.newest.incarnation, tuple(path.seq for path in p.paths))
+            for p in self.peers.values()
+            if p.newest is not None
+        ]
+        handovers = [Handover(s.id, node_id(s.record.handover)) for s in self.services.values() if s.record.handover]
+        return Heartbeat(
+            cluster=self.config.cluster_id,
+            node=self.id,
+            incarnation=self.incarnation,
+            seq=self.seq,
+            promise=Promise.NONE,
+            standing=True,
+            left=self.left,
+            timeout_ms=round(self.config.timeout_of(self.node) * 1000),
+            lease_ms=0,
+            paths_digest=self.config.paths_digest,
+            services=self._entries,
+            acks=tuple(sorted(acks, key=lambda a: a.node)),
+            handovers=tuple(handovers),
+        )
