@@ -23,8 +23,6 @@ _SCRIPT: dict[Do, ScriptKind] = {
 _TOLD = frozenset(
     {Trigger.FOUND_UP, Trigger.FOUND_DOWN, Trigger.FOUND_UNKNOWN, Trigger.FORCE_STOP, Trigger.FORCE_START}
 )
-    {Trigger.FOUND_UP, Trigger.FOUND_DOWN, Trigger.FOUND_UNKNOWN, Trigger.FORCE_STOP, Trigger.FORCE_START}
-)
 """Told to the history even where the state stays."""
 
 
