@@ -1,0 +1,57 @@
+# ezha: what can be done here. `make` alone tells.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/.made: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ezha needs Python 3.11 or later: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.made ## Make .venv, with ezha in .venv/bin
+
+.PHONY: system
+system: ## Install the few system programs that the lab needs (Debian, as root)
+	@tools/system-packages
+
+.PHONY: demo
+demo: setup system ## Two nodes, a web server, the active one loses its power: watch
+	$(BIN)/python -m ha.cli.ezha demo
+
+.PHONY: test
+test: setup system ## Everything that must hold: unit tests, then end-to-end tests in the lab
+	$(BIN)/python -m pytest tests/unit --numprocesses=2 --quiet
+	$(BIN)/python -m pytest tests/lab --durations=10
+
+.PHONY: unit
+unit: setup ## Unit tests alone
+	$(BIN)/python -m pytest tests/unit --numprocesses=2 --quiet
+
+.PHONY: lint
+lint: setup ## ruff, mypy --strict, import contracts, shell scripts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@if command -v shellcheck >/dev/null; then shellcheck init/ezha.init init/env.sh conf/examples/*.cluster tools/system-packages .ci/run; fi
+
+.PHONY: bench
+bench: setup system ## The full measurements of docs/performance.md (long)
+	$(BIN)/python -m bench
+
+.PHONY: docs
+docs: setup ## Make docs/states.md anew from the transition table
+	$(BIN)/python -m ha.fsm.diagram > docs/states.md.new && mv docs/states.md.new docs/states.md
+
+.PHONY: clean
+clean: ## Remove what the above made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
