@@ -52,7 +52,8 @@ class DiskListener:
         return -1
 
     def check(self) -> None:
-        """Nothing: every read looks at the device itself."""
+        """Raises ReplacedError where the device went away and another one has its name now."""
+        self._slot.require_same_device()
 
     def receive(self) -> bytes | None:
         """What the slot holds, where it changed since the last look.

@@ -12,7 +12,7 @@ import time
 
 from ha.fsm.identity import node_id as id_of
 from ha.heartbeats.envelope import CodecError, leading, origin_of, verify
-from ha.heartbeats.media.medium import MediumError
+from ha.heartbeats.media.medium import MediumError, failure
 from ha.heartbeats.media.slot import Slot
 from ha.heartbeats.path import PathLine
 
@@ -71,6 +71,11 @@ def signature(device: str) -> str:
 
     Raises MediumError where it cannot tell.
     """
+    # blkid ends with "nothing found" for a device that it cannot open, too.
+    try:
+        os.close(os.open(device, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise failure(f"{device}: cannot tell whether it carries a file system", error) from error
     # Daemons are often started with a PATH that lacks sbin.
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     try:

@@ -53,9 +53,21 @@ class Slot:
         """Bytes. Known once it is open."""
         return len(self._buffer)
 
+    def require_same_device(self) -> None:
+        """A device that was taken away and came back under its name is another one: what is open leads nowhere.
+
+        Raises ReplacedError, or MediumError where nothing has the name.
+        """
+        try:
+            same = _identity(os.stat(self.device)) == self._identity
+        except OSError as error:
+            raise failure(self.label, error) from error
+        if not same or self._fd < 0:
+            raise ReplacedError(f"{self.label}: the device was replaced by another one of that name")
+
     def read(self) -> bytes:
         """The whole slot, from the disk itself. Raises MediumError."""
-        self._require_same_device()
+        self.require_same_device()
         try:
             done = os.preadv(self._fd, [self._buffer], self._line.offset * BLOCK)
         except OSError as error:
@@ -70,7 +82,7 @@ class Slot:
         """
         if len(content) > self.size:
             raise MediumError(f"{self.label}: {len(content)} bytes do not fit in the slot of {self.size}")
-        self._require_same_device()
+        self.require_same_device()
         self._buffer[: len(content)] = content
         self._buffer[len(content) :] = bytes(self.size - len(content))
         try:
@@ -126,15 +138,6 @@ class Slot:
                 f" this disk ({sector} bytes); leave more room up to the next offset"
             )
         self._buffer = mmap.mmap(-1, size)
-
-    def _require_same_device(self) -> None:
-        """A device that was taken away and came back under its name is another one: what is open leads nowhere."""
-        try:
-            same = _identity(os.stat(self.device)) == self._identity
-        except OSError as error:
-            raise failure(self.label, error) from error
-        if not same or self._fd < 0:
-            raise ReplacedError(f"{self.label}: the device was replaced by another one of that name")
 
     def _require_whole(self, done: int) -> None:
         if done != self.size:
