@@ -12,9 +12,8 @@ import errno
 import select
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
-from ha.fsm.identity import node_id as id_of
 from ha.heartbeats import channel as protocol
 from ha.heartbeats.channel import Handed, Received, Record, Refused, Sent, Trouble
 from ha.heartbeats.envelope import CodecError, verify
@@ -27,7 +26,6 @@ _CHANNEL_ENDED = (errno.EPIPE, errno.ECONNRESET, errno.ECONNREFUSED, errno.ENOTC
 _MAX_REASONS = 32
 """Reasons kept apart at once: there are fewer, and a stranger can add none."""
 OTHER_CLUSTER = "another cluster"
-OTHER_NODE = "sent by another node"
 STALE = "handed too late to be sent"
 UNREADABLE = "a record of nmond that is none"
 BUSY = "nmond was too busy to take it"
@@ -48,18 +46,12 @@ def run_sender(line: PathLine, channel: socket.socket, *, node_id: int, cluster_
         worker.close()
 
 
-def run_listener(
-    line: PathLine, channel: socket.socket, *, cluster_id: int, period: float, shared: Collection[int] | None = None
-) -> None:
+def run_listener(line: PathLine, channel: socket.socket, *, cluster_id: int, period: float) -> None:
     """Listen on ``line`` until the channel ends. ``period``: seconds between two looks at a disk or an interface.
 
-    ``shared``: where it is given, only messages of the node of the line are forwarded. ``shared`` then names the nodes
-    whose messages rightly arrive here too, because a line of theirs has the same group and port: these are passed over
-    in silence, those of any other node are refused and counted. None: nmond looks at the node.
+    Several nodes may send to one group and port, so whose message it is, is for nmond to judge.
     """
-    worker = ListenerWorker(
-        listener_for(line), channel, cluster_id=cluster_id, period=period, owner=line.node, shared=shared
-    )
+    worker = ListenerWorker(listener_for(line), channel, cluster_id=cluster_id, period=period)
     try:
         while worker.turn():
             pass
@@ -241,15 +233,11 @@ class ListenerWorker:
         *,
         cluster_id: int,
         period: float,
-        owner: str = "",
-        shared: Collection[int] | None = None,
         clock: Callable[[], float] = boottime,
     ) -> None:
         self._medium = medium
         self._channel = channel
         self._cluster = cluster_id
-        self._owner = id_of(owner)
-        self._shared = shared
         self._period = period
         self._clock = clock
         self._report = Report(channel, clock)
@@ -337,10 +325,6 @@ class ListenerWorker:
         origin = verify(data)
         if origin.cluster != self._cluster:
             raise CodecError(OTHER_CLUSTER)
-        if self._shared is not None and origin.node != self._owner:
-            if origin.node in self._shared:
-                return
-            raise CodecError(OTHER_NODE)
         self._report.deliver(Received(at, bytes(data)))
 
     def _fail(self, error: MediumError) -> None:

@@ -98,7 +98,7 @@ def signature(device: str) -> str:
         return ""
     if probe.returncode == _BLKID_AMBIGUOUS:
         return "several at once"
-    if probe.returncode != _BLKID_FOUND:
+    if probe.returncode != _BLKID_FOUND or not probe.stdout.strip():
         raise MediumError(
             f"{device}: blkid ended with {probe.returncode}; cannot tell whether it carries a file system"
         )
@@ -111,7 +111,7 @@ def _kind(output: str) -> str:
         for word in output.split():
             if word.startswith(name):
                 return word[len(name) :].strip('"')[:40]
-    return "of a kind that blkid does not name" if output.strip() else ""
+    return "of a kind that blkid does not name"
 
 
 class Guard:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from fcntl import F_GETFL, fcntl
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,25 @@ def test_a_message_goes_through_the_device(
     listener.close()
 
 
+@pytest.mark.parametrize("medium", ["dio", "disk"])
+def test_no_cache_stands_between_a_node_and_the_disk(attach: Callable[..., str], medium: str) -> None:
+    """What another host wrote would be hidden by it, and what we wrote would not be there yet."""
+    device = attach()
+    for end, wanted in (
+        (DiskSender(line(device, 0, 2, medium), NODE1, CLUSTER), os.O_DIRECT | os.O_DSYNC),
+        (DiskListener(line(device, 0, 2, medium)), os.O_DIRECT),
+    ):
+        end.open()
+        assert [flags & wanted for flags in flags_of_descriptors_on(device)] == [wanted]
+        end.close()
+
+
+def flags_of_descriptors_on(device: str) -> list[int]:
+    """The flags of every descriptor that this process has open on the device."""
+    found = [int(link.name) for link in Path("/proc/self/fd").iterdir() if os.path.realpath(link) == device]
+    return [fcntl(fd, F_GETFL) for fd in found]
+
+
 @pytest.mark.parametrize(
     ("offset", "blocks", "text"),
     [(2, 8, "an offset must be a multiple of 8"), (8, 2, "less than a sector of this disk")],
@@ -107,3 +127,50 @@ def test_a_file_system_made_after_our_first_write_is_not_written(attach: Callabl
 def test_what_blkid_cannot_open_is_not_called_clean() -> None:
     with pytest.raises(MediumError, match="cannot tell"):
         signature("/nonexistent/disk")
+
+
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [
+        ("exit 0", "cannot tell"),
+        ("exit 4", "cannot tell"),
+        ("kill -9 $$", "cannot tell"),
+    ],
+)
+def test_a_probe_that_fails_is_not_called_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, text: str
+) -> None:
+    fake_blkid(tmp_path, monkeypatch, script)
+    with pytest.raises(MediumError, match=text):
+        signature("/dev/null")
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ("exit 2", ""),
+        ("exit 8", "several at once"),
+        ('echo \'/dev/null: UUID="1 2" TYPE="LVM2_member" USAGE="raid"\'', "LVM2_member"),
+        ('echo \'/dev/null: PTUUID="1" PTTYPE="gpt"\'', "gpt"),
+        ("echo '/dev/null: LABEL=\"x\"'", "of a kind that blkid does not name"),
+    ],
+)
+def test_what_the_probe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, kind: str) -> None:
+    fake_blkid(tmp_path, monkeypatch, script)
+    assert signature("/dev/null") == kind
+
+
+def test_without_blkid_nothing_is_called_clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*args: object, **kwargs: object) -> None:
+        raise FileNotFoundError("blkid")
+
+    monkeypatch.setattr(subprocess, "run", missing)
+    with pytest.raises(MediumError, match="is not installed"):
+        signature("/dev/null")
+
+
+def fake_blkid(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    program = folder / "blkid"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")

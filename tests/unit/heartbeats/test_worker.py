@@ -13,7 +13,7 @@ from ha.heartbeats.media.medium import MediumError, ReplacedError
 from ha.heartbeats.path import PathLine
 from ha.heartbeats.worker import BUSY, ListenerWorker, SenderWorker, run_listener, run_sender
 
-from .samples import CLUSTER, NODE1, NODE2, heartbeat
+from .samples import CLUSTER, NODE1, heartbeat
 
 GOOD = codec.encode(heartbeat())
 TIMEOUT = 10.0
@@ -365,16 +365,6 @@ class TestListener:
         clock.now += 1
         assert listener.turn()
         assert Refused(clock.now, 2_000 - taken, BUSY) in nmond.heard()
-
-    def test_of_a_shared_group_only_the_node_of_the_line_is_forwarded(
-        self, pair: tuple[socket.socket, Nmond], medium: Medium, clock: Clock
-    ) -> None:
-        worker = ListenerWorker(
-            medium, pair[0], cluster_id=CLUSTER, period=PERIOD, owner="node1", shared=[NODE2], clock=clock
-        )
-        medium.inbox.extend(codec.encode(heartbeat(node=n)) for n in (NODE2, 77, NODE1))
-        assert worker.turn()
-        assert pair[1].heard() == [Received(100.0, GOOD), Refused(100.0, 1, "sent by another node")]
 
 
 def test_a_sender_process_ends_when_nmond_does(pair: tuple[socket.socket, Nmond]) -> None:
