@@ -37,11 +37,13 @@ def taken(listener: Listener, wait_ms: int = 2_000) -> bytes | None:
     return None if data is None else bytes(data)
 
 
-ENDS = [line(), line("unicast", address="127.0.0.1"), line("unicast", address="::1")]
-
-
-@pytest.mark.parametrize("path", ENDS, ids=lambda path: f"{path.medium} {path.address}")
-def test_what_is_sent_is_received(path: PathLine) -> None:
+@pytest.mark.parametrize(
+    ("medium", "address"),
+    [("net", GROUP), ("unicast", "127.0.0.1"), ("unicast", "::1")],
+    ids=["multicast", "unicast IPv4", "unicast IPv6"],
+)
+def test_what_is_sent_is_received(medium: str, address: str) -> None:
+    path = line(medium, address=address)
     sender, listener = sender_for(path, NODE1, CLUSTER), listener_for(path)
     listener.open()
     sender.open()
