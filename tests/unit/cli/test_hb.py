@@ -6,6 +6,7 @@ import time
 import pytest
 
 from ha.cli import hb
+
 from . import fake
 
 LUN = "/dev/mapper/14f504e46494c45526967724d32682d553243692d4f336a4c"

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ha.cli import service
+
 from . import fake
 
 TWO = {
