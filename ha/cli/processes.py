@@ -89,11 +89,13 @@ def _title(bin_dir: str, proc: str, pid: str) -> str | None:
             words = file.read(4096).rstrip(b"\0").decode(errors="replace").split("\0")
     except OSError:
         return None
-    for place, word in enumerate(words[:3]):
-        if word.startswith(f"{bin_dir}/"):
-            return " ".join(words[place:])
-        if place and not word.startswith("-"):
-            return None
+    if words[0].startswith(f"{bin_dir}/"):
+        return " ".join(words)
+    # Anybody may have a program of ours as an argument (an editor); an interpreter runs it.
+    if os.path.basename(words[0]).startswith("python"):
+        rest = [place for place, word in enumerate(words) if place and not word.startswith("-")]
+        if rest and words[rest[0]].startswith(f"{bin_dir}/"):
+            return " ".join(words[rest[0] :])
     return None
 
 

@@ -43,6 +43,8 @@ def run(argv: Sequence[str]) -> int:
         install(prefix)
         if options.systemd:
             install_unit(prefix, _SYSTEMD)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise CliError(f"{error.filename} is in the way: it is not a folder") from None
     except OSError as error:
         raise CliError(f"{error.filename or prefix}: {error.strerror}") from None
     say(f"ezha {__version__} is installed in {prefix}")
