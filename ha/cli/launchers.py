@@ -31,7 +31,10 @@ def launcher(name: str, interpreter: str, code_folder: str) -> str:
         f"# Made by ezha install, which replaces it.\n"
         f"import sys\n\n"
         f"sys.path.append({code_folder!r})\n"
-        f"from {module} import {function}\n\n"
+        f"try:\n"
+        f"    from {module} import {function}\n"
+        f"except ImportError as error:\n"
+        f'    sys.exit(f"{name}: ezha is not complete ({{error}}): run ezha install again")\n'
         f"sys.exit({function}())\n"
     )
 

@@ -36,9 +36,14 @@ _NAMES = ("nmond", "nmond-supervisor", "heartd", "heartc")
 
 def processes(bin_dir: str, proc: str = "/proc") -> list[Process]:
     """Those whose title begins with a program of ``bin_dir``, supervisor and nmond first, then by pid."""
-    found = [process for process in _all(bin_dir, proc) if process.program.split("_")[0] in _NAMES]
+    found = [process for process in _all(bin_dir, proc) if _belongs(process)]
     rank = {"nmond-supervisor": 0, "nmond": 1}
     return sorted(found, key=lambda process: (rank.get(process.program, 2), process.pid))
+
+
+def _belongs(process: Process) -> bool:
+    """Whether it is a daemon: a command that somebody has just typed is not."""
+    return process.program.split("_")[0] in _NAMES or " metrics --serve" in process.title
 
 
 def family(bin_dir: str, run_dir: str, proc: str = "/proc") -> list[Process]:

@@ -158,5 +158,14 @@ def test_what_the_launchers_call_is_there() -> None:
 
     for name in ("service", "hb", "ezha", "openha"):
         text = launchers.launcher(name, "/usr/bin/python3", "/code")
-        module, function = text.split("\nfrom ")[1].split("\n")[0].split(" import ")
+        module, function = text.split(" from ")[1].split("\n")[0].split(" import ")
         assert callable(getattr(import_module(module), function))
+
+
+def test_a_program_whose_code_is_gone_says_so(tmp_path: Path) -> None:
+    program = tmp_path / "service"
+    program.write_text(launchers.launcher("service", sys.executable, f"{tmp_path}/gone"))
+    program.chmod(0o755)
+    done = subprocess.run([program, "-s"], cwd="/", capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "service: ezha is not complete (No module named 'ha'): run ezha install again\n"
