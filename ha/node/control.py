@@ -34,7 +34,19 @@ class ControlError(Exception):
 class Client:
     """One connection. ``say`` may be called at any time, also after the client has gone."""
 
-    __slots__ = ("_inbox", "_outbox", "_server", "_socket", "_timer", "asked", "finished", "gone", "half_closed", "pid", "uid")
+    __slots__ = (
+        "_inbox",
+        "_outbox",
+        "_server",
+        "_socket",
+        "_timer",
+        "asked",
+        "finished",
+        "gone",
+        "half_closed",
+        "pid",
+        "uid",
+    )
 
     def __init__(self, server: "ControlServer", connection: socket.socket, pid: int, uid: int) -> None:
         self._server = server

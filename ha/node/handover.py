@@ -64,7 +64,7 @@ def read(fd: int) -> dict[str, Any]:
 
 
 def execute(fd: int, keep: Iterable[int], argv: list[str], environ: Mapping[str, str]) -> None:
-    """Become ``argv``, with ``fd`` and ``keep`` still open. Returns only by an OSError, and then nothing has changed."""
+    """Become ``argv``, with ``fd`` and ``keep`` still open. Returns only by an OSError: then nothing has changed."""
     kept = (fd, *keep)
     for each in kept:
         os.set_inheritable(each, True)

@@ -30,7 +30,8 @@ class Notifier:
         self._log = log
         self._environ = dict(environ)
         self._queue: deque[dict[str, str]] = deque()
-        self._pid = 0
+        self.pid = 0
+        """Of the command that runs; 0: none does."""
         self._pidfd = -1
         self._timer: Timer | None = None
         self.command: tuple[str, ...] = ()
@@ -68,14 +69,14 @@ class Notifier:
         return len(self._queue)
 
     def _next(self) -> None:
-        while self._queue and not self._pid and self.command:
+        while self._queue and not self.pid and self.command:
             told = self._queue.popleft()
             try:
-                self._pid = process.fork(self._child(told))
-                self._pidfd = os.pidfd_open(self._pid)
+                self.pid = process.fork(self._child(told))
+                self._pidfd = os.pidfd_open(self.pid)
             except OSError as error:
                 self._failed(f"cannot be started: {error}")
-                self._pid = 0
+                self.pid = 0
                 return
             self._follow()
 
@@ -98,19 +99,19 @@ class Notifier:
     def _too_long(self) -> None:
         self._failed(f"was killed after {TIMEOUT_S:g} s")
         try:
-            os.killpg(self._pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def _finished(self) -> None:
-        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid == 0:
             return
         if self._timer is not None:
             self._timer.cancel()
         self._loop.unwatch(self._pidfd)
         os.close(self._pidfd)
-        self._pid = 0
+        self.pid = 0
         self.told += 1
         code = os.waitstatus_to_exitcode(status)
         if code == 127:
@@ -126,13 +127,13 @@ class Notifier:
     # ------------------------------------------------------------------------------------------ hand-over
 
     def packed(self) -> dict[str, Any]:
-        return {"queue": list(self._queue), "pid": self._pid, "dropped": self.dropped, "failed": self.failed}
+        return {"queue": list(self._queue), "pid": self.pid, "dropped": self.dropped, "failed": self.failed}
 
     def unpack(self, data: Mapping[str, Any]) -> None:
         self.dropped, self.failed = int(data["dropped"]), int(data["failed"])
         self._queue.extend(dict(told) for told in data["queue"])
         if data["pid"]:
-            self._pid = int(data["pid"])
-            self._pidfd = os.pidfd_open(self._pid)
+            self.pid = int(data["pid"])
+            self._pidfd = os.pidfd_open(self.pid)
             self._follow()
         self._next()

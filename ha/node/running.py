@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ha.fsm.config import PathId
 from ha.fsm.engine import Engine
-from ha.fsm.events import ConfigChanged, KillScript, Leave, MessageReceived, Note, NoteKind, Reply, RunScript
+from ha.fsm.events import ConfigChanged, KillScript, Leave, MessageReceived, Note, NoteKind, Reply, RunScript, Tick
 from ha.fsm.identity import node_id
 from ha.fsm.message import Heartbeat
 from ha.fsm.record import NodeRecord
@@ -69,9 +69,12 @@ class Node:
         self.finished: Callable[[], None] = lambda: None
         """Called when the node has left and said so."""
         self.sent_at = 0.0
+        self.handover_silence = 0.0
+        """Seconds between the last heartbeat before the last exec and the first one after it; 0: there was none."""
         self.messages_sent = 0
         self.encode_failures = 0
         self._last: tuple[int, bytes] = (0, b"")
+        self._resumed = False
         self._farewells = 0
         self._farewell_until = 0.0
         self._heard: dict[str, object] = {}
@@ -115,9 +118,7 @@ class Node:
         """The body of a worker process."""
         cluster = self.configuration.cluster.cluster_id
         if sender:
-            heartbeat_worker.run_sender(
-                line, channel, node_id=node_id(self.name), cluster_id=cluster, period=period
-            )
+            heartbeat_worker.run_sender(line, channel, node_id=node_id(self.name), cluster_id=cluster, period=period)
         else:
             heartbeat_worker.run_listener(line, channel, cluster_id=cluster, period=period)
 
@@ -182,7 +183,11 @@ class Node:
             self.encode_failures += 1
             self.log.error(f"a heartbeat could not be made: {error}")
             return
-        self.sent_at = self.loop.clock()
+        before, self.sent_at = self.sent_at, self.loop.clock()
+        if self._resumed:
+            self._resumed = False
+            self.handover_silence = self.sent_at - before
+            self.log.notice(f"nmond goes on; its heartbeats paused for {self.handover_silence * 1000:.0f} ms")
         self.messages_sent += 1
         self._last = (message.seq, data)
         self.workers.hand(message.seq, self.sent_at, data)
@@ -298,11 +303,12 @@ class Node:
         self.runner.unpack(data["runner"])
         self.notifier.unpack(data["notifier"])
         self.workers.unpack(data["workers"], self.configuration.lines, self.period_of)
+        # A look at the time sends a heartbeat at once: the engine owes one after a hand-over.
+        self._resumed = True
+        self.driver.post(Tick())
 
 
-_HANDED: Final = frozenset(
-    ("EZ_BIN", "EZ_NODES", "EZ_MONITOR", "EZ_CONF", "EZ_VAR", "EZ_SERVICES", "EZ_LOG", "EZ_RUN")
-)
+_HANDED: Final = frozenset(("EZ_BIN", "EZ_NODES", "EZ_MONITOR", "EZ_CONF", "EZ_VAR", "EZ_SERVICES", "EZ_LOG", "EZ_RUN"))
 """Variables of nmond's own environment that scripts see, so that a script may call ezha's commands."""
 
 

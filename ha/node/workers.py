@@ -277,6 +277,11 @@ class Workers:
     def gone(self) -> bool:
         return not self._leaving
 
+    @property
+    def pids(self) -> set[int]:
+        """Of every worker process that is known, those about to end included."""
+        return {worker.pid for worker in (*self.all.values(), *self._leaving)}
+
     # ------------------------------------------------------------------------------------------- messages
 
     def confirmed(self, seq: int) -> bool:
