@@ -82,7 +82,7 @@ def act(
     progress = Progress()
     final: Answer | None = None
     try:
-        for answer in converse(layout, request, idle=lambda: _still_there(layout)):
+        for answer in converse(layout, request, ANSWER_TIMEOUT_S, idle=lambda: _still_there(layout)):
             if answer.get("final"):
                 final = answer
             else:

@@ -8,7 +8,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from ha.cli.client import NotRunning, Silent, ask
+from ha.cli.client import ControlError, NotRunning, ask
 from ha.cli.guard import CliError
 from ha.cli.processes import Process, family
 
@@ -61,8 +61,11 @@ def kill_node(layout: "Layout") -> bool:
     except NotRunning:
         if not family(layout.bin, layout.run):
             return False
-    except Silent:
-        pass  # It hangs, which is a good reason to call this command.
+    except ControlError:
+        # It hangs or is out of order, which is a good reason to call this command. Where no process of it can be
+        # seen either, the reason is another one (we are not root), and is told.
+        if not family(layout.bin, layout.run):
+            raise
     _kill_processes(layout)
     return True
 
