@@ -41,9 +41,10 @@ class Progress:
 
 def _width() -> int:
     try:
-        return max(20, os.get_terminal_size(2).columns - 1)
+        columns = os.get_terminal_size(2).columns
     except OSError:
-        return 79
+        columns = 0
+    return max(20, columns - 1) if columns else 79  # 0: a terminal that does not know its width.
 
 
 def operator(program: str) -> str:

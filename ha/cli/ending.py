@@ -6,6 +6,7 @@ Services are left alone. Knows processes and the control socket; knows nothing o
 import os
 import signal
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ha.cli.client import ControlError, NotRunning, ask
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _POLL_S = 0.02
 GONE_TIMEOUT_S = 5.0
 """How long processes may take to be gone after SIGKILL; one that waits for a hung disk cannot be."""
+_KILL_ANSWER_S = 2.0
+"""For an nmond that lives it is plenty, and whoever calls ``ezha kill`` has waited already."""
 
 
 def wait_until_up(layout: "Layout", timeout_s: float) -> bool:
@@ -55,7 +58,7 @@ def kill_node(layout: "Layout") -> bool:
     something is left after that.
     """
     try:
-        ask(layout, {"op": "kill"})
+        ask(layout, {"op": "kill"}, _KILL_ANSWER_S)
         if wait_until_gone(layout, GONE_TIMEOUT_S):
             return True
     except NotRunning:
@@ -67,6 +70,9 @@ def kill_node(layout: "Layout") -> bool:
         if not family(layout.bin, layout.run):
             raise
     _kill_processes(layout)
+    # Left behind, it would tell of a crash.
+    with suppress(FileNotFoundError):
+        os.unlink(layout.pid)
     return True
 
 

@@ -40,7 +40,9 @@ def documents() -> dict[str, str]:
         for base in (f"{_PACKAGE}/share", code_folder()):
             if os.path.isfile(f"{base}/{name}"):
                 found.setdefault(name, f"{base}/{name}")
-    for below, base in (("", folder("docs")), ("examples/", f"{folder('conf')}/examples")):
+    # A wheel without the pages is as good to run as one with them.
+    pages = next((base for base in (f"{_PACKAGE}/share/docs", f"{code_folder()}/docs") if os.path.isdir(base)), "")
+    for below, base in (("", pages), ("examples/", f"{folder('conf')}/examples")):
         if os.path.isdir(base):
             found.update({below + entry.name: entry.path for entry in os.scandir(base) if entry.is_file()})
     return found

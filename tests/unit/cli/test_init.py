@@ -129,6 +129,11 @@ def test_status_passes_the_lsb_code_on(code: int, cluster: Path) -> None:
     assert (done.returncode, done.stdout) == (code, "a sentence")
 
 
+def test_a_status_that_cannot_be_asked_is_not_known(cluster: Path) -> None:
+    will(cluster, "ezha-node-status", 126)
+    assert run(cluster, "status").returncode == 4
+
+
 def test_kill_and_its_failure(cluster: Path) -> None:
     assert run(cluster, "kill").returncode == 0
     assert calls(cluster) == ["ezha kill"]
