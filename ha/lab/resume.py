@@ -1,0 +1,34 @@
+"""A helper that waits and then lets a paused node go on, for ``ezha lab pause --no-wait``."""
+
+import json
+import os
+import sys
+import time
+
+from ha.lab import spawn
+from ha.lab.errors import LabError
+from ha.lab.lab import Lab
+
+
+def main() -> int:
+    """``argv[1]``: JSON {folder, node, seconds}."""
+    job = json.loads(sys.argv[1])
+    child = os.fork()
+    if child:
+        spawn.say({"pids": [child]})
+        os._exit(0)
+    os.setsid()
+    if spawn.hear() is None:
+        os._exit(0)
+    spawn.say({"ok": True})
+    spawn.let_go()
+    time.sleep(float(job["seconds"]))
+    try:
+        Lab(job["folder"]).resume(job["node"])
+    except LabError as error:  # the lab went down or the node was powered off meanwhile: nothing is left to resume
+        print(error, file=sys.stderr, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
