@@ -24,6 +24,7 @@ from ha.lab.plan import CLIENT, DISK_BYTES, PREFIX, NodePlan
 from ha.lab.process import ProcessId
 from ha.lab.spawn import Newborn, helper_argv
 from ha.lab.state import LabState, NodeState
+from ha.lab.where import default_dir, dir_option
 
 INSTALL = (sys.executable, "-I", "-m", "ha.cli.ezha", "install", "--prefix", PREFIX)
 _BOOT_SCRIPT = f"{PREFIX}/ezha.init"
@@ -37,13 +38,6 @@ _STEP_TIMEOUT_S = 300.0
 _TOOLS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OWN_ENTRIES = {"nodes", "run", "disk.img", "lock"}
 MAX_PAUSE_S = 86_400.0
-
-
-def default_dir() -> str:
-    """Root: /var/tmp/ezha-lab. Others: ~/.local/state/ezha-lab, or below XDG_STATE_HOME."""
-    if os.geteuid() == 0:
-        return "/var/tmp/ezha-lab"  # noqa: S108  # the folder's owner and mode are checked before it is used
-    return os.path.join(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "ezha-lab")
 
 
 def keep_visible() -> list[str]:
@@ -105,7 +99,7 @@ class Lab:
         with state.locked(self.folder):
             if state.load(self.folder) is not None:
                 raise LabError(
-                    f"there is a lab in {self.folder} already; end it with: ezha lab down{self._dir_option()}"
+                    f"there is a lab in {self.folder} already; end it with: ezha lab down{dir_option(self.folder)}"
                 )
             if strange := sorted(set(os.listdir(self.folder)) - _OWN_ENTRIES):
                 raise LabError(f"{self.folder} is not a lab's: there is {strange[0]} in it; choose another with --dir")
@@ -184,7 +178,7 @@ class Lab:
         with state.locked(self.folder):
             node = self._powered(name, why="is the switch: it cannot be paused")
             if node.paused:
-                raise LabError(f"{name} is paused already; end that with: ezha lab heal{self._dir_option()}")
+                raise LabError(f"{name} is paused already; end that with: ezha lab heal{dir_option(self.folder)}")
             assert node.init is not None
             before = tuple(seen.id for seen in process.members(node.init) if seen.state == "T")
             self._change(replace(node, paused=True, stopped_before=before))
@@ -508,7 +502,7 @@ class Lab:
     def _load(self) -> LabState:
         lab = state.load(self.folder)
         if lab is None:
-            raise LabError(f"no lab in {self.folder}; make one with: ezha lab up{self._dir_option()}")
+            raise LabError(f"no lab in {self.folder}; make one with: ezha lab up{dir_option(self.folder)}")
         return lab
 
     def _node(self, name: str) -> NodeState:
@@ -652,9 +646,6 @@ class Lab:
 
     def _control(self, name: str) -> str:
         return f"{self.folder}/run/{name}.disk"
-
-    def _dir_option(self) -> str:
-        return "" if self.folder == default_dir() else f" --dir {self.folder}"
 
 
 def _inodes(folder: str) -> set[tuple[int, int]]:
