@@ -6,11 +6,9 @@
 
 import gc
 import os
-import secrets
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn
@@ -132,7 +130,7 @@ class Daemon:
         for problem in loaded.problems:
             self.log.error(problem)
         record = loaded.record or NodeRecord(0)
-        incarnation = Incarnation(record.incarnation + 1, secrets.randbits(32))
+        incarnation = Incarnation(record.incarnation + 1, int.from_bytes(os.urandom(4)))
         if loaded.record is not None:
             # Counted before the first message carries it (design, rule 1).
             store.save(NodeRecord(incarnation.counter, record.services), boot_id)
@@ -308,6 +306,8 @@ class Daemon:
 
     def _crashed(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """An exception that nobody expected: told, and the supervisor starts a new nmond. Services are untouched."""
+        import traceback  # costs start-up time, and is hardly ever needed
+
         try:
             self.log.error(f"nmond failed and ends: {kind.__name__}: {error}; services run on")
             self.log.traceback("".join(traceback.format_exception(kind, error, trace)))
@@ -375,8 +375,12 @@ def _run(layout: Layout, foreground: bool) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    for line in text.splitlines():
-        print(f"nmond: {line}", file=sys.stderr, flush=True)
+    told = "".join(f"nmond: {line}\n" for line in text.splitlines())
+    try:
+        os.write(2, told.encode(errors="replace"))
+    except OSError:
+        # Whoever started it does not listen any more; the log has it, too.
+        return code
     return code
 
 

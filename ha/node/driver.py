@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from ha.fsm.config import PathId
 from ha.fsm.engine import Engine
 from ha.fsm.events import (
     Command,
@@ -25,6 +26,8 @@ from ha.fsm.record import NodeRecord
 
 RETRY_S: Final = 1.0
 """An event whose consequences could not be persisted is tried again after this."""
+SLICE_S: Final = 0.01
+"""Events are handled for so long before input is looked at again."""
 DEAF_SHARE: Final = 0.25
 """A loop that comes this share of a peer's timeout too late has not listened to that peer."""
 
@@ -49,13 +52,17 @@ class World(Protocol):
 
 
 class Driver:
-    """``post`` events at any time; ``work`` handles them, a lapse of time always first."""
+    """``post`` events at any time; ``tick`` and ``work`` handle them, a lapse of time always first."""
 
     def __init__(self, engine: Engine, world: World, clock: Callable[[], float]) -> None:
         self.engine = engine
         self._world = world
         self._clock = clock
-        self._events: deque[Event] = deque()
+        self._events: deque[Event | PathId] = deque()
+        """A path stands for the message in ``_heard``."""
+        self._heard: dict[PathId, MessageReceived] = {}
+        self.skipped = 0
+        """Messages that were outrun by a newer one on the same path before they could be looked at."""
         self._again: deque[Event] = deque()
         self._again_at = float("inf")
         self._left = False
@@ -75,15 +82,30 @@ class Driver:
         self._do(self.engine.start(self._clock()), None)
 
     def post(self, event: Event) -> None:
-        self._events.append(event)
+        """To be handled soon, in order; of the messages of a path that wait, only the newest (as a disk tells it)."""
+        if not isinstance(event, MessageReceived):
+            self._events.append(event)
+            return
+        waiting = self._heard.get(event.path)
+        if waiting is None:
+            # Before whatever else waits: a peer must not look silent because we are busy.
+            self._heard[event.path] = event
+            self._events.appendleft(event.path)
+        elif waiting.message.incarnation != event.message.incarnation:
+            # Which of the two counts is for the engine to say.
+            self._events.append(event)
+        else:
+            self.skipped += 1
+            if event.message.seq > waiting.message.seq:
+                self._heard[event.path] = event
 
     @property
     def busy(self) -> bool:
         return bool(self._events)
 
     def due(self) -> float:
-        """When ``tick`` has something to do."""
-        return min(self.deadline, self._again_at)
+        """When ``tick`` or ``work`` has something to do."""
+        return 0.0 if self._events else min(self.deadline, self._again_at)
 
     def tick(self) -> None:
         """First after every wake-up, and between two pieces of work: time that has passed."""
@@ -97,12 +119,14 @@ class Driver:
             for event in again:
                 self._step(event, self._clock())
 
-    def work(self) -> None:
-        """Handle what was posted."""
-        while self._events:
+    def work(self, slice_s: float = SLICE_S) -> None:
+        """Handle what was posted, for about so long: messages that come meanwhile must not wait for long."""
+        end = self._clock() + slice_s
+        while self._events and self._clock() <= end:
             self.tick()
             if self._events:
-                self._step(self._events.popleft(), self._clock())
+                event = self._events.popleft()
+                self._step(self._heard.pop(event) if isinstance(event, PathId) else event, self._clock())
 
     def _mind_gap(self, late: float, now: float) -> None:
         """A process that was stopped, or a machine that was, must not take its own absence for a peer's silence.

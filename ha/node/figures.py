@@ -14,6 +14,7 @@ def counters(node: Node) -> dict[str, float]:
         "heartbeats_made": node.messages_sent,
         "heartbeats_not_made": node.encode_failures,
         "engine_events": driver.handled,
+        "messages_outrun": driver.skipped,
         "persist_failures": driver.persist_failures,
         "deaf_periods": driver.deaf,
         "log_lines_dropped": node.log.dropped,

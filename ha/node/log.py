@@ -19,6 +19,10 @@ ROTATE_BYTES: Final = 1 << 20
 """``nmond.log`` becomes ``nmond.log.1`` beyond this size; there are never more than the two."""
 
 
+ABSENT_S: Final = 1.0
+"""A syslog daemon that is not there is looked for again after this."""
+
+
 class Level(IntEnum):
     """Severities, with syslog's numbers."""
 
@@ -41,22 +45,26 @@ class Syslog:
         self.facility = facility
         self.dropped = 0
         self._path = path
+        self._absent_until = 0.0
         self._socket: socket.socket | None = None
 
     def write(self, level: Level, text: str) -> None:
         priority = FACILITIES.get(self.facility, FACILITIES[DEFAULT_FACILITY]) * 8 + level
         stamp = time.strftime("%b %e %H:%M:%S")
         data = f"<{priority}>{stamp} nmond[{os.getpid()}]: {text}".encode(errors="replace")
-        # A restarted syslog daemon has a new socket: the second attempt finds it.
-        for _ in range(2):
-            try:
-                self._connected().send(data)
-            except BlockingIOError:
-                break
-            except OSError:
-                self.close()
-            else:
-                return
+        if time.monotonic() >= self._absent_until:
+            # A restarted syslog daemon has a new socket: the second attempt finds it.
+            for _ in range(2):
+                try:
+                    self._connected().send(data)
+                except BlockingIOError:
+                    break
+                except OSError:
+                    self.close()
+                else:
+                    return
+            if self._socket is None:
+                self._absent_until = time.monotonic() + ABSENT_S
         self.dropped += 1
 
     def _connected(self) -> socket.socket:
@@ -145,12 +153,13 @@ class Log:
     def debug(self, text: str) -> None:
         self.write(Level.DEBUG, text)
 
-    def write(self, level: Level, text: str, *, always: bool = False) -> None:
+    def write(self, level: Level, text: str, *, always: bool = False, at: float | None = None) -> None:
+        """``at``: epoch seconds of what is told, where that is not now."""
         if level > self.level and not always:
             return
         shown = Level.NOTICE if always else level
         text = printable(text)
-        at = time.time()
+        at = time.time() if at is None else at
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
         line = f"{stamp}.{int(at * 1000) % 1000:03d} nmond[{os.getpid()}] {shown.name.lower()}: {text}"
         self.file.write(line.encode(errors="replace") + b"\n")

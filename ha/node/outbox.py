@@ -75,9 +75,9 @@ class Outbox:
         if not self._notes:
             return False
         note, wall, at = self._notes.popleft()
-        self._log.write(_LEVELS[note.kind], sentence(note))
+        self._log.write(_LEVELS[note.kind], sentence(note), at=wall)
         for evidence in note.evidence:
-            self._log.info(f"    {evidence}")
+            self._log.write(Level.DEBUG, f"    {evidence}", at=wall)
         try:
             self._history.append((note,), wall, at)
         except OSError as error:

@@ -7,7 +7,6 @@ import ctypes
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NoReturn
 
@@ -127,6 +126,8 @@ def _in_child(child: Callable[[], None], failed: Callable[[str], None]) -> NoRet
         # Nothing may be raised from here into the parent's code, of which this is a copy.
         try:
             if sys.exc_info()[0] is not None:
+                import traceback  # costs start-up time, and is hardly ever needed
+
                 failed(traceback.format_exc())
         finally:
             os._exit(code)

@@ -114,6 +114,8 @@ class Runner:
         self._before = before
         self._environ = {"PATH": PATH, "HOME": "/", "LANG": "C.UTF-8", **(environ or {})}
         self._waiting: deque[RunScript] = deque()
+        self._checks: deque[RunScript] = deque()
+        """Launched when nothing else waits: of many services, the first then runs before the last is checked."""
         self.jobs: dict[str, Job] = {}
         """By service: there is never more than one."""
         self.outcomes: dict[str, int] = {}
@@ -128,17 +130,18 @@ class Runner:
 
     def run(self, script: RunScript) -> None:
         """Queue it: ``launch`` starts it."""
-        self._waiting.append(script)
+        (self._checks if script.kind is ScriptKind.CHECK else self._waiting).append(script)
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._checks)
 
     def launch(self) -> bool:
         """Start the next script that waits (idle work of the loop); False when none does."""
-        if not self._waiting:
+        queue = self._waiting or self._checks
+        if not queue:
             return False
-        script = self._waiting.popleft()
+        script = queue.popleft()
         running = self.jobs.get(script.service)
         if running is not None:
             # The engine keeps to one job a service; were it ever wrong, no second script is started beside.
@@ -212,11 +215,12 @@ class Runner:
 
     def kill(self, order: KillScript) -> None:
         """Signal the whole process group of a job; one that still waits is taken off the queue."""
-        for script in self._waiting:
-            if (script.service, script.job) == (order.service, order.job):
-                self._waiting.remove(script)
-                self._end(script.service, script.job, script.kind, Ended.KILLED, signal.SIGTERM, "before it began")
-                return
+        for queue in (self._waiting, self._checks):
+            for script in queue:
+                if (script.service, script.job) == (order.service, order.job):
+                    queue.remove(script)
+                    self._end(script.service, script.job, script.kind, Ended.KILLED, signal.SIGTERM, "before it began")
+                    return
         job = self.jobs.get(order.service)
         if job is None or (job.job != order.job and not job.orphan):
             return

@@ -74,6 +74,7 @@ class Node:
         self.messages_sent = 0
         self.encode_failures = 0
         self._last: tuple[int, bytes] = (0, b"")
+        self._message: Heartbeat | None = None
         self._resumed = False
         self._farewells = 0
         self._farewell_until = 0.0
@@ -105,6 +106,7 @@ class Node:
     def _first(self) -> None:
         self.driver.tick()
         self.driver.work()
+        self._hand_over_message()
 
     def _post(self, event: Any) -> None:
         self.driver.post(event)
@@ -177,6 +179,16 @@ class Node:
         self.outbox.persisted(record)
 
     def send(self, message: Heartbeat) -> None:
+        """Of the messages of one turn of the loop only the last is made: it says all that those before it say.
+
+        It is handed to the workers at the end of the turn, before any script that the turn decided is launched.
+        """
+        self._message = message
+
+    def _hand_over_message(self) -> None:
+        message, self._message = self._message, None
+        if message is None:
+            return
         try:
             data = encode(message)
         except CodecError as error:
@@ -206,7 +218,8 @@ class Node:
         self.answered(reply)
 
     def left(self) -> None:
-        """The message that says so was just handed over."""
+        """The message that says so is handed over now."""
+        self._hand_over_message()
         self.log.notice("this node has left the cluster: none of its services runs here")
         self._farewells = FAREWELLS - 1
         self._farewell_until = self.loop.clock() + FAREWELL_LIMIT_S
@@ -231,6 +244,12 @@ class Node:
             self._farewells -= 1
             self.workers.hand(seq, self.loop.clock(), data)
         self.loop.after(FAREWELL_GAP_S, self._farewell)
+
+    def settle(self) -> None:
+        """Handle all events that wait, now."""
+        while self.driver.busy:
+            self.driver.work()
+        self._hand_over_message()
 
     # ------------------------------------------------------------------------------------- configuration
 
@@ -261,7 +280,7 @@ class Node:
         old, self.configuration = self.configuration, new
         self.use_options()
         self.driver.post(ConfigChanged(new.cluster))
-        self.driver.work()
+        self.settle()
         self.start_workers()
         for service in old.cluster.services.values():
             if service.name not in new.cluster.services:

@@ -111,9 +111,9 @@ class Successor:
 
     def _execute(self) -> None:
         node = self._node
-        node.driver.work()
+        node.settle()
         while node.runner.launch() or node.outbox.note() or node.outbox.local():
-            node.driver.work()
+            node.settle()
         try:
             fd = handover.write({**node.packed(), "lock": self._lock.fd, "control": self._control.fileno()})
         except (OSError, handover.HandoverError) as error:

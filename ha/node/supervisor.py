@@ -70,6 +70,8 @@ class Supervisor:
             pid, self._pid = self._pid, 0
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             was_ready = self._was_ready(pid)
+            if was_ready:
+                self._let_go()
             if self._ended or not goes_on(code, was_ready):
                 if code:
                     self._log(f"nmond (pid {pid}) {how}; it is not started again")
@@ -100,9 +102,12 @@ class Supervisor:
             for number in _FORWARDED:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
-            os.dup2(self._errors, 2)
-            os.set_inheritable(self._ready, True)
-            os.execve(argv[0], argv, {**os.environ, READY_VARIABLE: str(self._ready)})
+            environ = dict(os.environ)
+            if self._ready >= 0:
+                os.dup2(self._errors, 2)
+                os.set_inheritable(self._ready, True)
+                environ[READY_VARIABLE] = str(self._ready)
+            os.execve(argv[0], argv, environ)
         except OSError as error:
             os.write(2, f"nmond-supervisor: {argv[0]} cannot be executed: {error.strerror}\n".encode())
             os._exit(EXIT_CONFIGURATION)
@@ -137,8 +142,17 @@ class Supervisor:
         except OSError:
             return False
 
+    def _let_go(self) -> None:
+        """The operator has gone: what a later nmond says is only for its log."""
+        if self._ready >= 0:
+            os.close(self._ready)
+            os.close(self._errors)
+            self._ready = self._errors = -1
+
     def _tell(self, byte: bytes) -> None:
         """To whoever still waits for the start."""
+        if self._ready < 0:
+            return
         try:
             os.write(self._ready, byte)
         except OSError:
