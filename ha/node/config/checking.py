@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ha.heartbeats.path import BLOCK, PathLine
 from ha.node.config.editing import numbered
+from ha.node.config.lines import counted
 from ha.node.config.problems import ConfigError, Problem, Report
 from ha.node.config.sizes import largest_message
 from ha.node.config.whole import Configuration, Read, Texts, load_texts, parse
@@ -72,8 +73,8 @@ def figures(configuration: Configuration) -> tuple[str, ...]:
     """What follows from the files, for people."""
     cluster = configuration.cluster
     told = [
-        f"cluster {cluster.cluster}: {len(cluster.nodes)} nodes, {len(cluster.paths)} paths, "
-        f"{len(cluster.services)} services"
+        f"cluster {cluster.cluster}: {counted(len(cluster.nodes), 'node')}, "
+        f"{counted(len(cluster.paths), 'path')}, {counted(len(cluster.services), 'service')}"
     ]
     for node in cluster.nodes:
         own = [line for line in configuration.lines if line.node == node]

@@ -72,3 +72,8 @@ def seconds(word: str) -> float | None:
     if dot and not (fraction.isascii() and fraction.isdigit() and len(fraction) <= 3):
         return None
     return float(word)
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 word``, ``2 words``."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from ha.heartbeats.path import PROGRAMS, PathLine
 from ha.node.config.addresses import address_trouble, packed
-from ha.node.config.lines import Line, read_lines, seconds, whole_number
+from ha.node.config.lines import Line, counted, read_lines, seconds, whole_number
 from ha.node.config.options import Options
 from ha.node.config.problems import Report
 from ha.node.config.slots import place_slots
@@ -74,7 +74,7 @@ def _parse_line(line: Line, nodes: Sequence[str], report: Report, file: str) -> 
     is_disk = medium in ("dio", "disk")
     count, form = (5, DISK_FORM) if is_disk else (6, NET_FORM)
     if len(words) != count:
-        report.problem(file, line.number, f"{len(words)} words instead of {count}; the form is {form}")
+        report.problem(file, line.number, f"{counted(len(words), 'word')} instead of {count}; the form is {form}")
         return None
     troubles = [_node_trouble(words[0], nodes), *(_disk_troubles(words) if is_disk else _net_troubles(words))]
     troubles.append(_timeout_trouble(words[-1]))

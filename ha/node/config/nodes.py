@@ -1,7 +1,7 @@
 """The file ``nodes``: a node name a line (spec: OpenHA, "Configuration files")."""
 
 from ha.fsm.identity import node_id
-from ha.node.config.lines import good_name, read_lines
+from ha.node.config.lines import counted, good_name, read_lines
 from ha.node.config.problems import Report
 
 MAX_NODES = 16
@@ -16,7 +16,9 @@ def parse_nodes(text: str, report: Report, file: str = "conf/nodes") -> tuple[st
     for line in lines:
         name = line.words[0]
         if len(line.words) > 1:
-            report.problem(file, line.number, f"{len(line.words)} words; give one node name (uname -n) a line")
+            report.problem(
+                file, line.number, f"{counted(len(line.words), 'word')}; give one node name (uname -n) a line"
+            )
             continue
         if not good_name(name, "node", line, file, report):
             continue

@@ -6,7 +6,7 @@ SECONDARY may be a list with commas, in the order in which the nodes take over.
 from collections.abc import Sequence
 
 from ha.fsm.config import ServiceConfig
-from ha.node.config.lines import Line, good_name, read_lines
+from ha.node.config.lines import Line, counted, good_name, read_lines
 from ha.node.config.options import Options
 from ha.node.config.problems import Report
 
@@ -41,7 +41,7 @@ def parse_services(
 
 def _parse_line(line: Line, nodes: Sequence[str], options: Options, report: Report, file: str) -> ServiceConfig | None:
     if len(line.words) != 5:
-        report.problem(file, line.number, f"{len(line.words)} words instead of 5; the form is {FORM}")
+        report.problem(file, line.number, f"{counted(len(line.words), 'word')} instead of 5; the form is {FORM}")
         return None
     name, script, primary, secondary, check = line.words
     good = good_name(name, "service", line, file, report)
