@@ -45,7 +45,7 @@ class Loop:
         """When ``first`` has to be called again at the latest, in seconds of ``clock``."""
         self.clock = clock
         self.idle: list[Callable[[], bool]] = []
-        """Sources of idle work, the most urgent first: each does one small piece, or returns False at once."""
+        """Sources of idle work: each does one small piece when called, or returns False at once."""
         self._selector = selector or selectors.DefaultSelector()
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = 0
@@ -122,7 +122,9 @@ class Loop:
     def _work(self) -> None:
         end = self.clock() + IDLE_SLICE_S
         while self.clock() < end:
-            self._more = any(source() for source in self.idle)
+            # One piece of every source in turn: a long queue of one does not starve the others.
+            did = [source() for source in self.idle]
+            self._more = any(did)
             if not self._more:
                 return
             self.first()

@@ -1,0 +1,268 @@
+"""The driver of the engine: the order that effects are owed in, and what becomes of a step that cannot be persisted."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from ha.fsm.config import PathId
+from ha.fsm.engine import Engine
+from ha.fsm.events import (
+    Command,
+    Effects,
+    Ended,
+    Event,
+    KillScript,
+    MessageReceived,
+    Note,
+    NoteKind,
+    Reply,
+    RunScript,
+    ScriptEnded,
+    Tick,
+)
+from ha.fsm.message import Heartbeat, Incarnation
+from ha.fsm.record import NodeRecord, ServiceRecord
+from ha.fsm.states import Action, Promise, ScriptKind
+from ha.node.driver import Driver
+from tests.unit.node.world import Clock
+
+PATH = PathId("node2", 0)
+SCRIPT = RunScript("web", 1, ScriptKind.START, ("/x", "start"))
+ENDED = ScriptEnded("web", 1, Ended.EXITED)
+PERSIST = (ServiceRecord("web"),)
+
+
+def heartbeat(seq: int, counter: int = 1) -> Heartbeat:
+    return Heartbeat(1, 2, Incarnation(counter, 7), seq, Promise.NONE, True, False, 2000, 0, 3, ())
+
+
+class FakeEngine:
+    """Answers every event with what the test put there."""
+
+    def __init__(self) -> None:
+        self.effects: Callable[[Event], Effects] = lambda event: Effects()
+        self.events: list[Event] = []
+        self.rolled_back = 0
+        self.deadline = 2000.0
+        self.peers: dict[str, Any] = {"node2": SimpleNamespace(timeout=2.0, since=900.0)}
+
+    def start(self, now: float) -> Effects:
+        return self.effects(Tick())
+
+    def handle(self, event: Event, now: float) -> Effects:
+        self.events.append(event)
+        if isinstance(event, Tick):
+            self.deadline = now + 1.0
+        return self.effects(event)
+
+    def next_deadline(self) -> float:
+        return self.deadline
+
+    def rollback(self, now: float) -> None:
+        self.rolled_back += 1
+
+    def record(self) -> NodeRecord:
+        return NodeRecord(1, PERSIST)
+
+
+class FakeWorld:
+    """Notes what is done, in order."""
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+        self.replies: list[Reply] = []
+        self.full = False
+
+    def kill(self, order: KillScript) -> None:
+        self.did.append("kill")
+
+    def persist(self, record: NodeRecord) -> None:
+        self.did.append("persist")
+        if self.full:
+            raise OSError(28, "No space left on device")
+
+    def send(self, message: Heartbeat) -> None:
+        self.did.append("send")
+
+    def run(self, script: RunScript) -> None:
+        self.did.append("run")
+
+    def tell(self, note: Note) -> None:
+        self.did.append("tell")
+
+    def answer(self, reply: Reply) -> None:
+        self.did.append("answer")
+        self.replies.append(reply)
+
+    def left(self) -> None:
+        self.did.append("left")
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def world() -> FakeWorld:
+    return FakeWorld()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def driver(engine: FakeEngine, world: FakeWorld, clock: Clock) -> Driver:
+    return Driver(cast(Engine, engine), world, clock)
+
+
+def everything(event: Event) -> Effects:
+    return Effects(
+        kill=(KillScript("web", 1, False),),
+        persist=PERSIST,
+        send=heartbeat(1),
+        run=(SCRIPT,),
+        notes=(Note(NoteKind.ALERT, "web", "x"),),
+        replies=(Reply("1", "web", True, "ok"),),
+        left=True,
+    )
+
+
+def test_effects_are_done_in_their_stated_order(driver: Driver, engine: FakeEngine, world: FakeWorld) -> None:
+    engine.effects = everything
+    driver.post(ENDED)
+    driver.work()
+    assert world.did == ["kill", "persist", "send", "run", "tell", "answer", "left"]
+
+
+def test_what_cannot_be_persisted_is_not_sent_nor_run_nor_told(
+    driver: Driver, engine: FakeEngine, world: FakeWorld
+) -> None:
+    engine.effects, world.full = everything, True
+    driver.post(ENDED)
+    driver.work()
+    assert world.did == ["kill", "persist"]
+    assert engine.rolled_back == 1
+    assert driver.trouble == "No space left on device"
+
+
+def test_the_end_of_a_script_that_could_not_be_persisted_is_tried_again_after_a_second(
+    driver: Driver, engine: FakeEngine, world: FakeWorld, clock: Clock
+) -> None:
+    engine.effects, world.full = everything, True
+    driver.post(ENDED)
+    driver.work()
+    assert driver.due() == clock.at + 1.0
+    driver.tick()
+    assert engine.events == [ENDED]
+    clock.at += 1.0
+    driver.tick()
+    assert engine.events == [ENDED, ENDED]
+    world.full = False
+    clock.at += 1.0
+    driver.tick()
+    assert engine.events == [ENDED, ENDED, ENDED]
+    assert driver.trouble == ""
+    clock.at += 100.0
+    engine.deadline = driver.deadline = clock.at + 1
+    driver.tick()
+    assert engine.events.count(ENDED) == 3
+
+
+def test_a_command_that_cannot_be_persisted_is_refused_and_not_tried_again(
+    driver: Driver, engine: FakeEngine, world: FakeWorld, clock: Clock
+) -> None:
+    engine.effects, world.full = everything, True
+    driver.post(Command("c1", "web", Action.STOP))
+    driver.work()
+    assert [(reply.id, reply.ok) for reply in world.replies] == [("c1", False)]
+    assert "No space left" in world.replies[0].text
+    assert driver.due() == 2000.0
+
+
+def test_a_new_incarnation_alone_is_persisted_before_it_is_sent(
+    driver: Driver, engine: FakeEngine, world: FakeWorld
+) -> None:
+    engine.effects = lambda event: Effects(incarnation=5, send=heartbeat(1))
+    driver.post(ENDED)
+    driver.work()
+    assert world.did == ["persist", "send"]
+
+
+def test_a_lapse_of_time_comes_before_any_event(driver: Driver, engine: FakeEngine, clock: Clock) -> None:
+    driver.post(ENDED)
+    clock.at = 2000.0
+    driver.work()
+    assert engine.events == [Tick(), ENDED]
+
+
+def test_of_the_messages_of_a_path_that_wait_only_the_newest_is_looked_at(driver: Driver, engine: FakeEngine) -> None:
+    for seq in (5, 7, 6):
+        driver.post(MessageReceived(heartbeat(seq), PATH, 1000.0 + seq))
+    driver.work()
+    assert [(e.message.seq, e.arrival) for e in engine.events if isinstance(e, MessageReceived)] == [(7, 1007.0)]
+    assert driver.skipped == 2
+
+
+def test_a_repeated_message_does_not_renew_the_arrival_of_the_first(driver: Driver, engine: FakeEngine) -> None:
+    driver.post(MessageReceived(heartbeat(5), PATH, 1000.0))
+    driver.post(MessageReceived(heartbeat(5), PATH, 1001.0))
+    driver.work()
+    assert [e.arrival for e in engine.events if isinstance(e, MessageReceived)] == [1000.0]
+
+
+def test_messages_of_two_incarnations_both_reach_the_engine(driver: Driver, engine: FakeEngine) -> None:
+    driver.post(MessageReceived(heartbeat(5, counter=1), PATH, 1000.0))
+    driver.post(MessageReceived(heartbeat(1, counter=2), PATH, 1001.0))
+    driver.work()
+    assert len(engine.events) == 2
+
+
+def test_messages_come_before_commands_that_wait(driver: Driver, engine: FakeEngine) -> None:
+    for number in range(3):
+        driver.post(Command(str(number), "web", Action.STOP))
+    message = MessageReceived(heartbeat(5), PATH, 1000.0)
+    driver.post(message)
+    driver.work()
+    assert engine.events[0] is message
+
+
+def test_a_long_queue_is_worked_off_in_slices(driver: Driver, engine: FakeEngine, clock: Clock) -> None:
+    def slow(event: Event) -> Effects:
+        clock.at += 0.004
+        return Effects()
+
+    engine.effects = slow
+    for number in range(100):
+        driver.post(Command(str(number), "web", Action.STOP))
+    driver.work()
+    assert 1 <= len(engine.events) < 10
+    assert driver.due() == 0.0
+
+
+def test_own_absence_is_not_taken_for_a_peers_silence(driver: Driver, engine: FakeEngine, clock: Clock) -> None:
+    """Stopped for longer than T and woken up, a node must listen for a whole T before it takes anything over."""
+    clock.at = 2000.0 + 10.0
+    driver.tick()
+    assert engine.peers["node2"].since == 2010.0
+    assert driver.deaf == 1
+
+
+def test_a_little_lateness_prolongs_no_silence(driver: Driver, engine: FakeEngine, clock: Clock) -> None:
+    clock.at = 2000.0 + 0.1
+    driver.tick()
+    assert engine.peers["node2"].since == 900.0
+    assert driver.take_late() == pytest.approx(0.1)
+    assert driver.take_late() == 0.0
+
+
+def test_having_left_is_told_once(driver: Driver, engine: FakeEngine, world: FakeWorld) -> None:
+    engine.effects = lambda event: Effects(left=True)
+    driver.post(ENDED)
+    driver.post(ENDED)
+    driver.work()
+    assert world.did == ["left"]
