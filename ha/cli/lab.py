@@ -108,7 +108,7 @@ def _parser() -> "argparse.ArgumentParser":
     cut.add_argument(
         "--how",
         metavar="FAULT",
-        help="disk: another fault than eio: hang, hang-read, hang-write, eio-read, eio-write, delay=SECONDS, torn, lost",
+        help="disk: another fault than eio: hang, hang-read, hang-write, eio-read, eio-write, delay=S, torn, lost",
     )
     verb("heal", _heal, "undo all cuts and faults, and let paused nodes go on")
     pause = verb("pause", _pause, "stop everything in a node for a while, as a hypervisor does")

@@ -138,11 +138,11 @@ def _with_terminal(command: list[str], env: dict[str, str]) -> int:
     os.close(inner)
     signal.signal(signal.SIGWINCH, resize)
     before = termios.tcgetattr(0)
-    tty.setraw(0)
+    tty.setraw(0, termios.TCSADRAIN)  # what was typed ahead is for the command
     try:
         _relay(outer, child)
     finally:
-        termios.tcsetattr(0, termios.TCSAFLUSH, before)
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
     return _code(os.waitpid(child, 0)[1])
 
 

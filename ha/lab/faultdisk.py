@@ -14,6 +14,7 @@ import stat
 import sys
 import threading
 import time
+from ctypes.util import find_library
 from typing import Any
 
 from setproctitle import setproctitle
@@ -24,6 +25,8 @@ from ha.lab.gate import Gate
 
 FILE = "disk"
 _MOUNT_PATIENCE_S = 10.0
+_REQUESTS = 64
+"""How many may hang at once before others have to wait behind them."""
 
 
 def main() -> int:
@@ -63,7 +66,10 @@ def _keep(name: str, job: dict[str, Any], server: int) -> None:
     """Never returns."""
     path = f"{job['mountpoint']}/{FILE}"
     deadline = time.monotonic() + _MOUNT_PATIENCE_S
-    answer: dict[str, Any] = {"error": f"the disk of {name} cannot be served: see the log of the lab"}
+    trouble = (
+        f"the disk of {name} cannot be served: is libfuse there (Debian: apt install libfuse3-3)? See {job['log']}"
+    )
+    answer: dict[str, Any] = {"error": trouble}
     while time.monotonic() < deadline and os.waitpid(server, os.WNOHANG)[0] == 0:
         if os.path.exists(path):
             answer = {"file": path}
@@ -103,6 +109,9 @@ def _server(name: str, job_out: int) -> None:
 
 
 def _serve(job: dict[str, Any]) -> None:
+    # Version 3 lets a loop device have several requests under way, so that a read that hangs does not hold up a write.
+    if find_library("fuse3"):
+        os.environ["FUSE_LIBRARY_NAME"] = "fuse3"
     import mfusepy  # looks for libfuse when imported, and raises OSError where there is none
 
     gate = Gate(parse(job["fault"]))
@@ -123,6 +132,10 @@ def _serve(job: dict[str, Any]) -> None:
         """One file, ``disk``, of a fixed size."""
 
         use_ns = True
+
+        def init_with_config(self, connection: Any, _config: Any) -> None:
+            connection.max_background = _REQUESTS
+            connection.congestion_threshold = _REQUESTS
 
         def getattr(self, path: str, _fh: int | None = None) -> dict[str, Any]:
             if path == "/":
@@ -156,7 +169,9 @@ def _serve(job: dict[str, Any]) -> None:
             return 0
 
     threading.Thread(target=control.serve, args=(server, answer), daemon=True).start()
-    mfusepy.FUSE(View(), job["mountpoint"], foreground=True, direct_io=True, fsname="ezha-lab", max_background=64)
+    version = (mfusepy.fuse_version_major, mfusepy.fuse_version_minor)
+    options = {"max_threads": _REQUESTS} if version >= (3, 12) else {}
+    mfusepy.FUSE(View(), job["mountpoint"], foreground=True, direct_io=True, fsname="ezha-lab", **options)
 
 
 if __name__ == "__main__":

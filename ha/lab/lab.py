@@ -391,6 +391,7 @@ class Lab:
             "control": self._control(name),
             "fault": lab.node(name).fault,
             "loop": not lab.user,
+            "log": self._log(name),
         }
 
     def _disk_ready(self, name: str, newborn: Newborn) -> str:
@@ -456,8 +457,7 @@ class Lab:
         lab = self._load()
         self._kill(lab.nodes, lab.helpers)
         for entry in ("run",) if keep else ("run", "nodes"):
-            if os.path.isdir(f"{self.folder}/{entry}"):
-                shutil.rmtree(f"{self.folder}/{entry}")
+            _remove(f"{self.folder}/{entry}")
         if not keep and os.path.lexists(f"{self.folder}/disk.img"):
             os.unlink(f"{self.folder}/disk.img")
         state.forget(self.folder)
@@ -571,7 +571,8 @@ class Lab:
     def _need_faulty_disk(self) -> None:
         if not self._load().faulty_disk:
             raise LabError(
-                "the disk is a plain file here, its faults need /dev/fuse: run the lab as root, or let users open it"
+                "the disk cannot be cut: it is a plain file here. "
+                "Faults need /dev/fuse: be root, or let users open it before `ezha lab up`"
             )
 
     def _can_fuse(self) -> bool:
@@ -646,6 +647,18 @@ class Lab:
 
     def _control(self, name: str) -> str:
         return f"{self.folder}/run/{name}.disk"
+
+
+def _remove(folder: str) -> None:
+    """Raises LabError. Patient with a copying of /etc that was cut short by the death of ``up`` and is just ending."""
+    deadline = time.monotonic() + _END_S
+    while os.path.isdir(folder):
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise LabError(f"cannot remove {error.filename}: {error.strerror}") from None
+            time.sleep(0.01)
 
 
 def _inodes(folder: str) -> set[tuple[int, int]]:

@@ -6,9 +6,11 @@ survive its power-off, and /run, /dev, /proc and /sys, which do not. Everything 
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterable
 
+from ha.lab import linux
 from ha.lab.errors import LabError
 from ha.lab.mounts import Mount
 from ha.lab.plan import CLIENT, DISK, PREFIX
@@ -50,7 +52,14 @@ def _copy_etc(target: str, rootless: bool) -> None:
     part = target + ".part"
     shutil.rmtree(part, ignore_errors=True)
     # Without root some files cannot be read (shadow, private keys): the node does without them.
-    done = subprocess.run(["cp", "-a", "/etc", part], capture_output=True, text=True, check=False)
+    ourselves = os.getpid()
+
+    def follow() -> None:
+        linux.die_with_parent(signal.SIGKILL)
+        if os.getppid() != ourselves:
+            os._exit(1)
+
+    done = subprocess.run(["cp", "-a", "/etc", part], capture_output=True, text=True, check=False, preexec_fn=follow)
     if not os.path.isdir(part) or (done.returncode != 0 and not rootless):
         raise LabError(f"cannot copy /etc to {part}: {(done.stderr.splitlines() or ['cp failed'])[0]}")
     os.chmod(part, 0o755)  # noqa: S103  # as /etc is everywhere; the lab's folder above is private
