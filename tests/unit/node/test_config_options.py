@@ -8,12 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ha.node.config import Options, PathTuning, ServiceTuning
+from ha.node.config.checking import figures
 from ha.node.config.facility import FACILITIES, parse_facility
 from ha.node.config.options import parse_options
 from ha.node.config.problems import Report
 from tests.unit.node.test_config import configuration, warnings
 
 EXAMPLE = Path(__file__).parents[3] / "conf/options.toml"
+MANUAL = Path(__file__).parents[3] / "docs/configuration.md"
+NODE_KEYS = ("cluster", "notify", "metrics", "freeze_secondary_on_start", "log_level")
 
 
 def options(text: str) -> Options:
@@ -46,9 +49,24 @@ def test_the_installed_example_names_every_key_with_its_default() -> None:
     assert keys == {
         *ServiceTuning.__dataclass_fields__,
         *PathTuning.__dataclass_fields__,
-        *("cluster", "notify", "metrics", "freeze_secondary_on_start", "log_level"),
+        *NODE_KEYS,
     }
     assert options(active).service("p26.opensvc.com").start_timeout == 600
+
+
+def test_the_manual_names_every_key_and_its_example_is_valid() -> None:
+    text = MANUAL.read_text()
+    table = text[text.index("## options.toml") : text.index("A table `[service")]
+    keys = set(re.findall(r"(?m)^\| `([a-z_]+)` \|", table))
+    assert keys == {*ServiceTuning.__dataclass_fields__, *PathTuning.__dataclass_fields__, *NODE_KEYS}
+    example = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    assert warnings(options=example[1]) == []
+
+
+def test_the_manual_shows_what_ezha_check_prints() -> None:
+    text = MANUAL.read_text()
+    assert "".join(line + "\n" for line in figures(configuration())) in text
 
 
 def test_a_service_and_a_path_may_differ_from_the_rest() -> None:
