@@ -252,6 +252,19 @@ def test_an_orphan_can_be_killed_whatever_number_its_job_had(bench: Bench) -> No
     assert bench.result().how is Ended.LOST
 
 
+def test_a_process_that_only_has_the_number_of_an_orphan_is_not_killed(bench: Bench) -> None:
+    bench.run(bench.script("sleep 60"))
+    job = bench.runner.jobs["web"]
+    job.orphan = True
+    job.start -= 1  # what had this number then is another process by now
+    bench.runner.kill(KillScript("web", 1, force=True))
+    bench.loop.turn(0.02)
+    assert process.start_time(job.pid) is not None
+    job.start += 1
+    bench.runner.kill(KillScript("web", 1, force=True))
+    assert bench.result().how is Ended.LOST
+
+
 def test_the_record_of_a_process_that_is_gone_is_removed(bench: Bench) -> None:
     job = Job("web", 1, ScriptKind.START, os.getpid(), 1, "/x", 0)  # our pid, with another start time
     bench.record().write_text(json.dumps(job.packed()))

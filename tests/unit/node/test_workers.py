@@ -128,9 +128,13 @@ def test_a_worker_dies_with_nmond(bench: Bench) -> None:
     """SIGKILL to nmond: no worker may go on sending for it."""
     ours, theirs = socket.socketpair()
 
+    def hanging(line: PathLine, sender: bool, period: float, channel: socket.socket) -> None:
+        # It does not even look at its channel any more.
+        channel.send(wire.encode(wire.Sent(1, 1.0)))
+        signal.pause()
+
     def nmond() -> None:
-        (worker,) = bench.start(OWN)
-        bench.workers.hand(1, 1.0, b"x")
+        (worker,) = bench.start(OWN, body=hanging)
         bench.until(lambda: worker.sent == 1)
         theirs.send(str(worker.pid).encode())
         signal.pause()
