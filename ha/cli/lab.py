@@ -26,6 +26,18 @@ Input, output and exit code pass through; on a terminal the command has a termin
 Exit code: the command's own; 128 + N if signal N ended it (137: also when the node lost its power);
 125 the node cannot be entered, 126 the command cannot be run, 127 there is no such command."""
 
+_EFFECTS = {
+    "eio": "every read and write fails",
+    "eio-read": "reads fail, writes work",
+    "eio-write": "writes fail, reads work",
+    "hang": "every read and write hangs",
+    "hang-read": "reads hang, writes work",
+    "hang-write": "writes hang, reads work",
+    "torn": "only the first half of each write arrives",
+    "lost": "writes succeed and do not arrive",
+}
+"""What a fault of the disk does, for people."""
+
 
 def main(argv: list[str]) -> int:
     """The command ``ezha lab``. Returns its exit code."""
@@ -152,7 +164,7 @@ def _cut(lab: "Lab", options: "argparse.Namespace") -> int:
         effect = "what it sends is dropped" if options.one_way else "no frame goes in or out"
     else:
         fault = options.how or ("eio-write" if options.one_way else "eio")
-        effect = {"eio": "every read and write fails", "eio-write": "writes fail, reads work"}.get(fault, fault)
+        effect = _EFFECTS.get(fault, fault)
     for name in names:
         say(f"{name}: {options.what}: {effect}")
     return 0

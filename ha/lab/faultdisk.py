@@ -170,7 +170,7 @@ def _serve(job: dict[str, Any]) -> None:
 
     threading.Thread(target=control.serve, args=(server, answer), daemon=True).start()
     version = (mfusepy.fuse_version_major, mfusepy.fuse_version_minor)
-    options = {"max_threads": _REQUESTS} if version >= (3, 12) else {}
+    options = {"max_threads": _REQUESTS, "max_idle_threads": 4} if version >= (3, 12) else {}
     mfusepy.FUSE(View(), job["mountpoint"], foreground=True, direct_io=True, fsname="ezha-lab", **options)
 
 

@@ -105,12 +105,13 @@ def _serve(name: str, log: Syslog | None) -> None:
     selector.register(wake, selectors.EVENT_READ)
     power = os.open(SYSRQ, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     selector.register(power, selectors.EVENT_READ)
-    device: socket.socket | None = None
+    messages: _Messages | None = None
     if log is not None:
         device = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         device.bind("/dev/log")
         os.chmod("/dev/log", 0o666)  # noqa: S103  # every program of the node may log  # noqa: S103  # every program of the node may log
         selector.register(device, selectors.EVENT_READ)
+        messages = _Messages(device, log)
         _start_rc_scripts(log)
     while True:
         for key, _mask in selector.select():
@@ -119,22 +120,35 @@ def _serve(name: str, log: Syslog | None) -> None:
             elif key.fd == power:
                 if os.read(power, 4096)[:1] in (b"b", b"o", b"c"):
                     os._exit(0)
-            elif device is not None and log is not None:
-                _take_messages(device, log)
+            elif messages is not None:
+                messages.take()
         _reap()
 
 
-def _take_messages(device: socket.socket, log: Syslog) -> None:
-    for _ in range(_BATCH):
-        try:
-            raw = device.recv(MAX_MESSAGE)
-        except BlockingIOError:
-            return
-        try:
-            log.write(raw)
-        except OSError as error:
-            # The node's disk is full or its /var/log gone: that must not end the node. The lab's own log has it.
-            print(f"syslog: {error}", file=sys.stderr, flush=True)
+class _Messages:
+    """/dev/log into the syslog. One that cannot be written (a full disk) must not end the node; it is counted."""
+
+    def __init__(self, device: socket.socket, log: Syslog) -> None:
+        self._device = device
+        self._log = log
+        self._lost = 0
+
+    def take(self) -> None:
+        for _ in range(_BATCH):
+            try:
+                raw = self._device.recv(MAX_MESSAGE)
+            except BlockingIOError:
+                return
+            try:
+                self._log.write(raw)
+            except OSError as error:
+                self._lost += 1
+                if self._lost == 1:
+                    print(f"syslog: messages are lost: {error}", file=sys.stderr, flush=True)
+                continue
+            if self._lost:
+                print(f"syslog: works again, {self._lost} messages were lost", file=sys.stderr, flush=True)
+                self._lost = 0
 
 
 def _reap() -> None:

@@ -218,9 +218,7 @@ class Lab:
                 for each in names:
                     self._fault(each, how or ("eio-write" if one_way else "eio"))
             else:
-                for each in names:
-                    self._change(replace(self._node(each), mute=True, deaf=not one_way))
-                self._apply_rules()
+                self._set_net(dict.fromkeys(names, (True, not one_way)))
         return names
 
     def set_disk_fault(self, name: str, mode: str) -> None:
@@ -247,9 +245,7 @@ class Lab:
                 if node.fault != "ok":
                     self._fault(node.name, "ok")
             if any(node.mute or node.deaf for node in lab.nodes):
-                for node in lab.nodes:
-                    self._change(replace(self._node(node.name), mute=False, deaf=False))
-                self._apply_rules()
+                self._set_net({node.name: (False, False) for node in lab.nodes})
 
     # ---- being in a node
 
@@ -545,6 +541,17 @@ class Lab:
         )
         if done.returncode != 0 and not may_fail:
             raise LabError(f"{argv[0]}: {(done.stderr.splitlines() or ['failed'])[0]}")
+
+    def _set_net(self, wanted: Mapping[str, tuple[bool, bool]]) -> None:
+        """``wanted``: (mute, deaf) by node. On failure all is as before."""
+        before = self._load()
+        for name, (mute, deaf) in wanted.items():
+            self._change(replace(self._node(name), mute=mute, deaf=deaf))
+        try:
+            self._apply_rules()
+        except LabError:
+            state.save(self.folder, before)
+            raise
 
     def _apply_rules(self) -> None:
         if shutil.which("nft", path=_TOOLS_PATH) is None:

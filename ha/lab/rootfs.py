@@ -45,6 +45,7 @@ def _write(path: str, text: str) -> None:
         os.unlink(path)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
+    os.chmod(path, 0o644)
 
 
 def _copy_etc(target: str, rootless: bool) -> None:

@@ -437,6 +437,14 @@ def test_a_hung_disk_answers_when_it_is_healed(bare_lab: Lab, talker: Any, fault
     assert other.ask("read") == "after"
 
 
+def test_many_reads_that_hang_do_not_hold_up_a_write(bare_lab: Lab, talker: Any) -> None:
+    bare_lab.cut("disk", "node1", how="hang-read")
+    for _ in range(20):  # a cluster of many nodes and services has so many readers, and a person's commands come on top
+        talker(bare_lab, "node1", _DISK, DISK).say("read")
+    wait_for(lambda: bare_lab.disk_counters("node1")["waiting"] == 20)
+    assert talker(bare_lab, "node1", _DISK, DISK).ask("write w") == "ok"
+
+
 def test_one_way_and_without_a_node_the_disk_is_cut_as_asked(bare_lab: Lab, talker: Any) -> None:
     one, two = (talker(bare_lab, node, _DISK, DISK) for node in ("node1", "node2"))
     assert one.ask("write x") == "ok"

@@ -47,4 +47,4 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     for verb in ("up", "exec", "cut", "heal", "pause", "power-off", "power-on", "status", "down"):
-        assert f"  {verb} " in shown
+        assert f"    {verb}" in shown
