@@ -54,6 +54,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _exec(argv: list[str]) -> int:
+    """Moves this very process into the node: its caller can do nothing but end with the code."""
     folder = default_dir()
     while argv and argv[0].startswith("-"):
         option = argv.pop(0)

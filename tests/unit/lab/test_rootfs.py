@@ -9,7 +9,7 @@ def targets(keep: list[str], disk: str = "7:3") -> list[str]:
 
 
 def test_only_what_would_be_hidden_is_brought_back() -> None:
-    keep = ["/usr/lib/python3.11", "/root/.pyenv/versions/3", "/root/.pyenv/versions/3/lib", "/work/ezha", "/rootless"]
+    keep = ["/usr/lib/python3.11", "/root/.pyenv/versions/3", "/root/.pyenv/versions/3/lib", "/srv/ezha", "/rootless"]
     assert rootfs.brought_back(keep) == ["/root/.pyenv/versions/3"]
 
 
