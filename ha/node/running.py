@@ -20,6 +20,7 @@ from ha.heartbeats.codec import CodecError, decode, encode
 from ha.heartbeats.path import PathLine
 from ha.node.config import ConfigError, Configuration, load
 from ha.node.driver import Driver
+from ha.node.exporter import Exporter
 from ha.node.history import History
 from ha.node.layout import Layout
 from ha.node.log import Level, Log
@@ -56,6 +57,7 @@ class Node:
             loop, layout.run, layout.log, log, ended=self._post, before=self._before_script, environ=environ
         )
         self.workers = Workers(loop, layout.run, layout.bin, name, log, self._received, self._work)
+        self.exporter = Exporter(loop, f"{layout.bin}/ezha", log)
         self.notifier = Notifier(loop, name, log, {"PATH": PATH, "HOME": "/", "LANG": "C.UTF-8", **environ})
         history = History(layout.history, name)
         self.outbox = Outbox(name, store, history, self.notifier, log, loop.clock)
@@ -286,6 +288,7 @@ class Node:
             if service.name not in new.cluster.services:
                 self.outbox.forget(service.name, service.nodes)
         self.outbox.remote_changed = True
+        self.exporter.use(new.options.metrics)
         for warning in new.warnings:
             self.log.warning(str(warning))
         text = difference(old, new)

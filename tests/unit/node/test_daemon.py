@@ -509,6 +509,21 @@ def test_a_wrong_call_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err.startswith("usage: nmond")
 
 
+def test_an_unexpected_exception_is_logged_and_asks_for_a_new_nmond(bench: Bench) -> None:
+    def nmond() -> None:
+        failing = bench.start()
+        failing.loop.at(0.0, lambda: [][1])
+        try:
+            failing.run()
+        except IndexError as error:
+            failing._crashed(type(error), error, error.__traceback__)
+
+    _, status = os.waitpid(process.fork(nmond), 0)
+    assert os.waitstatus_to_exitcode(status) == 70
+    assert "error: nmond failed and ends: IndexError: list index out of range; services run on" in bench.log()
+    assert "Traceback (most recent call last)" in bench.log()
+
+
 def test_replies_to_nobody_are_dropped(bench: Bench) -> None:
     bench.start()
     bench.node.answered(Reply("unknown", "web", True, "x"))
