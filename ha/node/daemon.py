@@ -131,9 +131,6 @@ class Daemon:
             self.log.error(problem)
         record = loaded.record or NodeRecord(0)
         incarnation = Incarnation(record.incarnation + 1, int.from_bytes(os.urandom(4)))
-        if loaded.record is not None:
-            # Counted before the first message carries it (design, rule 1).
-            store.save(NodeRecord(incarnation.counter, record.services), boot_id)
         node = self.node
         node.runner.prepare()
         self._reap_strangers()

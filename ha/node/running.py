@@ -307,7 +307,6 @@ class Node:
             "last": {name: list(last) for name, last in self.outbox.last.items()},
             "sent_at": self.sent_at,
             "messages_sent": self.messages_sent,
-            "deaf": self.driver.deaf,
             "late_ever": self.driver.late_ever,
             "persist_failures": self.driver.persist_failures,
         }
@@ -318,7 +317,6 @@ class Node:
         self.begin(engine, resumed=True)
         self.sent_at = float(data["sent_at"])
         self.messages_sent = int(data["messages_sent"])
-        self.driver.deaf = int(data["deaf"])
         self.driver.late_ever = float(data["late_ever"])
         self.driver.persist_failures = int(data["persist_failures"])
         self.outbox.last.update({name: (float(since), str(text)) for name, (since, text) in data["last"].items()})
