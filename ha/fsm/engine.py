@@ -93,12 +93,13 @@ class Engine(Hearing):
     def handle(self, event: Event, now: float) -> Effects:
         """Take a fact in. The effects are owed in the order that ``Effects`` states."""
         self._begin()
-        self._look_at_time(now)
+        self._look_at_own_time(now)
+        if isinstance(event, MessageReceived):
+            self._on_message(event, now)  # before silence is judged: it came before now
+        self._look_at_silence(now)
         match event:
-            case Tick():
+            case Tick() | MessageReceived():
                 pass
-            case MessageReceived():
-                self._on_message(event, now)
             case Command():
                 self._on_command(event, now)
             case ScriptEnded():
@@ -302,15 +303,22 @@ class Engine(Hearing):
         self._persist_all = self._send_now = True
         self._mark(self.services)
 
-    def _look_at_time(self, now: float) -> None:
-        """Paths that grew quiet, peers that fell silent, scripts past their time: before any event is looked at."""
+    def _look_at_own_time(self, now: float) -> None:
+        """Our own lapses, and scripts past their time: before any event is looked at."""
         gap, self._last_step = now - self._last_step, now
         if gap > 2 * self.period + STALL_S:
             # We were not scheduled, and so what peers sent meanwhile may lie unread: that is not their silence.
             for peer in self.peers.values():
-                peer.not_before = now + self.period
+                peer.not_before = now + peer.timeout / 2
             self._count("stalls")
             self._note(NoteKind.ALERT, "", f"this node's nmond was not scheduled for {gap:.3f} s")
+        for name in list(self._busy):
+            job = self.services[name].job
+            if job is not None and job.killed < 3 and now >= job.deadline:
+                self._press(name, job, now)
+
+    def _look_at_silence(self, now: float) -> None:
+        """Paths that grew quiet, and peers that fell silent."""
         for peer in self.peers.values():
             for path in peer.paths:
                 if path.up and path.last is not None and now >= path.last + path.config.timeout:
@@ -326,7 +334,3 @@ class Engine(Hearing):
                 text += f" (limit {peer.timeout:g} s)"
                 self._note(NoteKind.PEER, "", text, evidence=tuple(peer.describe_paths(now)))
                 self._mark(self._neighbours[peer.name])
-        for name in list(self._busy):
-            job = self.services[name].job
-            if job is not None and job.killed < 3 and now >= job.deadline:
-                self._press(name, job, now)

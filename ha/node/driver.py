@@ -28,8 +28,6 @@ RETRY_S: Final = 1.0
 """An event whose consequences could not be persisted is tried again after this."""
 SLICE_S: Final = 0.01
 """Events are handled for so long before input is looked at again."""
-DEAF_SHARE: Final = 0.25
-"""A loop that comes this share of a peer's timeout too late has not listened to that peer."""
 
 
 class World(Protocol):
@@ -74,11 +72,9 @@ class Driver:
         self.late_max = 0.0
         """The most that a deadline of the engine was looked at too late, in seconds, since the last ``take_late``."""
         self.late_ever = 0.0
-        self.deaf = 0
-        """How often the loop was away for so long that a peer's silence began anew."""
 
     def start(self) -> None:
-        """The first effects."""
+        """The first effects. Raises OSError where they cannot be persisted: nothing has begun then."""
         self._do(self.engine.start(self._clock()), None)
 
     def post(self, event: Event) -> None:
@@ -111,7 +107,8 @@ class Driver:
         """First after every wake-up, and between two pieces of work: time that has passed."""
         now = self._clock()
         if now >= self.deadline:
-            self._mind_gap(now - self.deadline, now)
+            self.late_max = max(self.late_max, now - self.deadline)
+            self.late_ever = max(self.late_ever, now - self.deadline)
             self._step(Tick(), now)
         if now >= self._again_at:
             self._again_at = float("inf")
@@ -127,21 +124,6 @@ class Driver:
             if self._events:
                 event = self._events.popleft()
                 self._step(self._heard.pop(event) if isinstance(event, PathId) else event, self._clock())
-
-    def _mind_gap(self, late: float, now: float) -> None:
-        """A process that was stopped, or a machine that was, must not take its own absence for a peer's silence.
-
-        What the peer said meanwhile may still wait in the kernel, so its silence begins anew (design, rule 1:
-        silence begins at the earliest when we began to listen).
-        """
-        self.late_max = max(self.late_max, late)
-        self.late_ever = max(self.late_ever, late)
-        missed = False
-        for peer in self.engine.peers.values():
-            if late > peer.timeout * DEAF_SHARE:
-                peer.since = now
-                missed = True
-        self.deaf += missed
 
     def take_late(self) -> float:
         """The greatest lateness since the last call, in seconds."""
@@ -178,6 +160,8 @@ class Driver:
         try:
             self._world.persist(self.engine.record())
         except OSError as error:
+            if event is None:
+                raise
             self.persist_failures += 1
             self.trouble = error.strerror or str(error)
             now = self._clock()
@@ -187,12 +171,12 @@ class Driver:
         self.trouble = ""
         return True
 
-    def _later(self, event: Event | None, now: float) -> None:
+    def _later(self, event: Event, now: float) -> None:
         match event:
             case Command(id=name, service=service):
                 text = f"nothing was done: the state of record cannot be written ({self.trouble})"
                 self._world.answer(Reply(name, service, False, text))
-            case None | Tick() | MessageReceived():
+            case Tick() | MessageReceived():
                 # The engine has heard the message, and looks at the services of the step again by itself.
                 pass
             case _:

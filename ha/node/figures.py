@@ -16,7 +16,6 @@ def counters(node: Node) -> dict[str, float]:
         "engine_events": driver.handled,
         "messages_outrun": driver.skipped,
         "persist_failures": driver.persist_failures,
-        "deaf_periods": driver.deaf,
         "log_lines_dropped": node.log.dropped,
         "history_or_state_files_failed": node.outbox.lost,
         "notify_run": node.notifier.told,

@@ -65,7 +65,9 @@ class Supervisor:
             signal.signal(number, self._forward)
         while True:
             began = time.monotonic()
-            self._pid = self._start()
+            self._start()
+            if not self._pid:
+                return 0
             code = os.waitstatus_to_exitcode(self._wait())
             pid, self._pid = self._pid, 0
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
@@ -85,17 +87,18 @@ class Supervisor:
             if self._ended:
                 return 0
 
-    def _start(self) -> int:
+    def _start(self) -> None:
         argv = command(self._layout)
-        # Signals that come between fork and exec are for the child as it will be, not for a copy of this program.
+        # Signals that come between fork and exec are for the child as it will be, not for a copy of this program; and
+        # none may be looked at here before it is known whom to forward it to.
         signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
         try:
-            pid = os.fork()
-            if pid == 0:
-                self._become(argv)
+            if not self._ended:
+                self._pid = os.fork()
+                if self._pid == 0:
+                    self._become(argv)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
-        return pid
 
     def _become(self, argv: list[str]) -> None:
         try:
