@@ -130,7 +130,10 @@ def test_orphans_of_nmond_do_not_confuse_it(bench: Bench) -> None:
 
 def test_a_signal_to_end_is_forwarded_and_nmond_is_not_started_again(bench: Bench) -> None:
     # The script signals its parent, the supervisor, which hands the signal back.
-    bench.nmond("echo x >> runs; trap 'echo told > told; exit 75' TERM; kill -TERM $PPID; while :; do sleep 0.01; done")
+    bench.nmond(
+        "echo x >> runs; trap 'echo told > told; exit 75' TERM; kill -TERM $PPID\n"
+        "i=0; while [ $i -lt 500 ]; do i=$((i+1)); sleep 0.01; done"
+    )
     assert bench.supervise() == 75
     assert bench.runs == 1
     assert (bench.folder / "told").exists()
