@@ -42,7 +42,7 @@ lint: setup ## ruff, mypy --strict, import contracts, shell scripts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@if command -v shellcheck >/dev/null; then shellcheck init/ezha.init init/env.sh conf/examples/*.cluster tools/system-packages .ci/run; fi
+	@if command -v shellcheck >/dev/null; then shellcheck init/ezha.init conf/examples/*.cluster tools/system-packages .ci/run && shellcheck --shell=sh init/env.sh; fi
 
 .PHONY: bench
 bench: setup system ## The full measurements of docs/performance.md (long)
