@@ -1,0 +1,64 @@
+"""``python -m bench [--short] [NAME …]``: measure, print a line for each figure, and judge them."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench import takeover
+from bench.figure import GATE, Figure
+from bench.ground import progress
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    name: str
+    measure: Callable[[int], list[Figure]]
+    """Takes the number of rounds."""
+    full: int
+    short: int
+    """Rounds; 0: not in the short run."""
+
+
+MEASUREMENTS = (
+    Measurement("takeover", takeover.one, full=20, short=3),
+    Measurement("takeover-128", takeover.many, full=20, short=1),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measures ezha in the lab, as root. Without NAME: everything.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(each.name for each in MEASUREMENTS))
+    parser.add_argument(
+        "--short", action="store_true", help=f"few rounds; exit code 1 where a figure is over {GATE:g} times its limit"
+    )
+    parser.add_argument("--rounds", type=int, metavar="N", help="so many rounds of each, instead of the usual number")
+    options = parser.parse_args()
+    known = {each.name for each in MEASUREMENTS}
+    if unknown := [name for name in options.names if name not in known]:
+        parser.error(f"{unknown[0]} is not a measurement; there are {', '.join(sorted(known))}")
+    if os.geteuid() != 0:
+        parser.error("the measurements need root")
+    missed = False
+    for each in MEASUREMENTS:
+        rounds = options.rounds or (each.short if options.short else each.full)
+        if not rounds or (options.names and each.name not in options.names):
+            continue
+        progress(each.name)
+        figures = each.measure(rounds)
+        progress("")
+        for figure in figures:
+            print(figure.line(), flush=True)
+            over = figure.missed(GATE if options.short else 1)
+            if over:
+                missed = True
+                print(f"{each.name}: {figure.what}: {over}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
