@@ -18,6 +18,7 @@ COMMANDS = {
     "install": ("ha.cli.commands.install", "lay ezha out under a prefix"),
     "node": ("ha.cli.commands.node", "stop, restart or await nmond (what ezha.init is made of)"),
     "lab": ("ha.cli.lab", "a cluster of nodes on this one machine"),
+    "demo": ("ha.cli.demo", "two nodes here, a service, a power failure: watch the takeover"),
     "service": ("ha.cli.service", "the same as the command service"),
     "hb": ("ha.cli.hb", "the same as the command hb"),
 }

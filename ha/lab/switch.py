@@ -8,23 +8,23 @@ from collections.abc import Iterable
 from ha.lab.plan import CLIENT_ADDRESS, CLIENT_ADDRESS6, NodePlan
 from ha.lab.state import NodeState
 
-_BRIDGE = "br0"
+BRIDGE = "br0"
 
 
 def bridge_links() -> str:
     """Run by the client at its boot. Without snooping: every port hears every multicast, as on the simplest switch."""
     return (
         "link set lo up\n"
-        f"link add {_BRIDGE} type bridge mcast_snooping 0 stp_state 0 forward_delay 0\n"
-        f"address add {CLIENT_ADDRESS}/24 dev {_BRIDGE}\n"
-        f"address add {CLIENT_ADDRESS6}/64 dev {_BRIDGE} nodad\n"
-        f"link set {_BRIDGE} up\n"
+        f"link add {BRIDGE} type bridge mcast_snooping 0 stp_state 0 forward_delay 0\n"
+        f"address add {CLIENT_ADDRESS}/24 dev {BRIDGE}\n"
+        f"address add {CLIENT_ADDRESS6}/64 dev {BRIDGE} nodad\n"
+        f"link set {BRIDGE} up\n"
     )
 
 
 def port_links(node: NodePlan, pid: int) -> str:
     """Run in the client: a cable from a port of the bridge to eth0 in the network namespace of ``pid``."""
-    return f"link add {node.name} type veth peer name eth0 netns {pid}\nlink set {node.name} master {_BRIDGE} up\n"
+    return f"link add {node.name} type veth peer name eth0 netns {pid}\nlink set {node.name} master {BRIDGE} up\n"
 
 
 def node_links(node: NodePlan) -> str:

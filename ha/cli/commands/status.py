@@ -14,7 +14,7 @@ from ha.cli.tables import authentication_text
 Cell = tuple[str, str]
 """A text and the style in which a terminal shows it."""
 
-_STYLES = {
+STYLES = {
     "STARTED": "bold green",
     "FROZEN_START": "green",
     "STOPPED": "default",
@@ -59,7 +59,7 @@ def service_rows(services: Sequence[Answer], now: float) -> list[list[Cell]]:
         rows.append(
             [
                 (service["name"], "default"),
-                (", ".join(states), _STYLES.get(worst, "default")),
+                (", ".join(states), STYLES.get(worst, "default")),
                 (_ago(now - since) if since else "", "default"),
                 (str(service.get("reason") or ""), "default"),
             ]
