@@ -5,6 +5,7 @@ It keeps no state of its own and knows nothing of services, peers or records.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from transitions import EventData, Machine
 
@@ -87,6 +88,7 @@ _MACHINE = Machine(
 _EVENTS = {trigger: _MACHINE.events[trigger.name] for trigger in Trigger}
 
 
+@lru_cache(maxsize=8192)  # a pure function: a thousand services in the same plight ask the same question
 def decide(state: State, trigger: Trigger, facts: Facts = NO_FACTS) -> Row:
     """The row of the table that applies. Raises AssertionError where a cell has none (the tests forbid it)."""
     _MODEL.facts, _MODEL.row = facts, None
