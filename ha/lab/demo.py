@@ -89,12 +89,14 @@ def run(show: Show, timeout_s: float = 2.0) -> Takeover:
     try:
         return _Demo(lab, show, timeout_s).run()
     finally:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever is impatient must not keep a lab for it
+        # Whoever is impatient must not keep a lab for it.
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             lab.down()
             shutil.rmtree(folder)
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class _Demo:
@@ -229,7 +231,11 @@ class _Demo:
             "interface": BRIDGE,
         }
         self._visitor = self._lab.popen(
-            CLIENT, helper_argv("ha.lab.visitor", json.dumps(job)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            CLIENT,
+            helper_argv("ha.lab.visitor", json.dumps(job)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C is for us, and we end it
         )
         assert self._visitor.stdout is not None
         os.set_blocking(self._visitor.stdout.fileno(), False)
