@@ -22,8 +22,8 @@ def test_a_silent_peer_counts_as_unknown() -> None:
     cells: Counter[Cell] = Counter()
     engine = _engine("node1", cells)
     engine.start(0.0)
-    engine.handle(Tick(), 11.0)
-    engine.handle(Tick(), 16.0)
+    for second in range(1, 11):
+        engine.handle(Tick(), float(second))
     assert cells[Cell(State.STOPPED, State.UNKNOWN, Trigger.RESTART)] == 1
     assert cells[Cell(State.STOPPED, State.UNKNOWN, Trigger.CLAIM)] == 1
 
