@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.figure import Figure
 from bench.ground import NODES, Ground, progress
+from ha.lab.process import identify, members
 
 T_S = 10.0
 WINDOW_S = 12.0
@@ -62,18 +63,19 @@ def count(ground: Ground) -> str:
 def outside(ground: Ground, node: str) -> list[int]:
     """Pids, as the machine counts, of ezha's processes on a node: all in it but its first one and our shell."""
     ours = set(ground.pids(node))
+    pid = next(each.pid for each in ground.lab.report() if each.name == node)
+    assert pid is not None
+    first = identify(pid)
+    assert first is not None
     found = []
-    first = next(each.pid for each in ground.lab.report() if each.name == node)
-    namespace = Path(f"/proc/{first}/ns/pid").stat().st_ino
-    for entry in Path("/proc").iterdir():
+    for each in members(first):
         try:
-            if entry.name.isdigit() and (entry / "ns/pid").stat().st_ino == namespace:
-                lines = (entry / "status").read_text().splitlines()
-                inside = next(int(line.split()[-1]) for line in lines if line.startswith("NSpid:"))
-                if inside in ours:
-                    found.append(int(entry.name))
+            lines = Path(f"/proc/{each.id.pid}/status").read_text().splitlines()
         except (FileNotFoundError, ProcessLookupError):
-            continue
+            continue  # a command that has just ended
+        inside = next(int(line.split()[-1]) for line in lines if line.startswith("NSpid:"))
+        if inside in ours:
+            found.append(each.id.pid)
     assert len(found) == len(ours), "a process of ezha came or went"
     return found
 
