@@ -4,25 +4,32 @@ import os
 import random
 import secrets
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ha.lab.plan import PREFIX
 from ha.lab.process import ProcessId
 from tests.lab.conftest import wait_for
 from tests.lab.pair import BIN, GATE_SHELL, NODES, Pair, Service, boottime, standing
 
+PATIENCE = 10.0
+"""A timeout that no restart of nmond outlasts, however busy the machine is: the peer sits still while one is dead."""
 T = 1.0
+"""Where time is what is looked at."""
 ROUNDS = int(os.environ.get("EZHA_CRASH_ROUNDS", "6"))
 """Kills at random moments."""
+RESTART = "restart"
+"""Of nmond itself, among the actions that a kill may interrupt."""
 _SERVICES = [f"web{number}" for number in range(20)]
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Pair]:
-    with standing(T, _SERVICES) as pair:
+    with standing(PATIENCE, _SERVICES) as pair:
         yield pair
 
 
@@ -166,7 +173,7 @@ def test_killed_at_random_moments(web: Service) -> None:
     try:
         for _ in range(ROUNDS):
             node = draw.choice(NODES)
-            action = draw.choice(("freeze-stop", "unfreeze", "stop", "start"))
+            action = draw.choice(("freeze-stop", "unfreeze", "stop", "start", RESTART))
             delay = draw.choice((0.0, draw.uniform(0, 0.05), draw.uniform(0, 0.4)))
             story.append(f"{node} {action} {delay:.3f}")
             _kill_during(web, node, action, delay)
@@ -185,7 +192,8 @@ def test_killed_at_random_moments(web: Service) -> None:
 def _kill_during(web: Service, node: str, action: str, delay: float) -> None:
     pair = web.pair
     # What it says is no matter: it may well be refused, or cut off.
-    asking = pair.lab.popen(node, [f"{BIN}/service", "-A", web.name, action])
+    argv = [f"{PREFIX}/ezha.init", "restart"] if action == RESTART else [f"{BIN}/service", "-A", web.name, action]
+    asking = pair.lab.popen(node, argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         victim, until = pair.need_nmond(node), time.monotonic() + delay
         wait_for(lambda: time.monotonic() >= until, every=0.001)
@@ -208,23 +216,29 @@ def _settled(web: Service) -> bool:
 # ------------------------------------------------------------------------------------ workers and hangs
 
 
-def test_a_killed_worker_is_back_within_a_period_and_the_peer_notices_nothing(shared: Pair) -> None:
+@pytest.fixture(scope="module")
+def quick() -> Iterator[Pair]:
+    with standing(T) as pair:
+        yield pair
+
+
+def test_a_killed_worker_is_back_within_a_period_and_the_peer_notices_nothing(quick: Pair) -> None:
     period = T / 5
-    shared.wait_all_up()
-    workers = shared.workers("node1")
+    quick.wait_all_up()
+    workers = quick.workers("node1")
     assert len(workers) == 4
-    before, since = {path["label"]: path["restarts"] for path in shared.paths("node1")}, boottime()
+    before, since = {path["label"]: path["restarts"] for path in quick.paths("node1")}, boottime()
     for title, worker in workers.items():
         # One that dies right after its start is started again with a delay.
         wait_for(lambda worker=worker: _age(worker) > 1.1)
         killed = time.monotonic()
-        shared.kill(worker)
-        wait_for(lambda title=title, worker=worker: shared.workers("node1").get(title, worker) != worker, every=0.002)
+        quick.kill(worker)
+        wait_for(lambda title=title, worker=worker: quick.workers("node1").get(title, worker) != worker, every=0.002)
         assert time.monotonic() - killed < period, title
-    shared.wait_all_up()
-    assert {path["label"]: path["restarts"] for path in shared.paths("node1")} == {k: n + 1 for k, n in before.items()}
+    quick.wait_all_up()
+    assert {path["label"]: path["restarts"] for path in quick.paths("node1")} == {k: n + 1 for k, n in before.items()}
     for node in NODES:
-        assert shared.history(node, since=since) == []
+        assert quick.history(node, since=since) == []
 
 
 def _age(who: ProcessId) -> float:
@@ -232,23 +246,22 @@ def _age(who: ProcessId) -> float:
     return boottime() - who.start / os.sysconf("SC_CLK_TCK")
 
 
-def test_an_nmond_that_hangs_looks_dead_though_its_workers_live() -> None:
+def test_an_nmond_that_hangs_looks_dead_though_its_workers_live(quick: Pair) -> None:
     """A message proves that decisions are made, not that a process is there to send it."""
-    with standing(T) as pair:
-        web = pair.services["web"]
-        web.take()
-        nmond, workers, since = pair.need_nmond("node1"), pair.workers("node1"), boottime()
-        pair.kill(nmond, signal.SIGSTOP)
-        try:
-            web.wait("node2", "STARTED", timeout=T + 5)
-            silent = next(e for e in pair.history("node2", "", since) if e["text"].startswith("node1 is silent"))
-            assert T - 0.3 <= silent["boottime"] - since <= T + 0.5
-            wait_for(lambda: pair.down("node2") == ["net node1", "dio node1"])
-            assert pair.workers("node1") == workers
-        finally:
-            pair.kill(nmond, signal.SIGCONT)
-        # It knows that it was away, is heard again, and calls no script for it.
-        wait_for(lambda: any("was not scheduled for" in text for text in pair.texts("node1", "", since)))
-        pair.wait_all_up()
-        assert pair.need_nmond("node1") == nmond
-        assert [web.calls(node) for node in NODES] == [["start"], ["start"]]
+    web = quick.services["web"]
+    web.take()
+    nmond, workers, since = quick.need_nmond("node1"), quick.workers("node1"), boottime()
+    quick.kill(nmond, signal.SIGSTOP)
+    try:
+        web.wait("node2", "STARTED", timeout=T + 5)
+        silent = next(e for e in quick.history("node2", "", since) if e["text"].startswith("node1 is silent"))
+        assert T - 0.3 <= silent["boottime"] - since <= T + 0.5
+        wait_for(lambda: quick.down("node2") == ["net node1", "dio node1"])
+        assert quick.workers("node1") == workers
+    finally:
+        quick.kill(nmond, signal.SIGCONT)
+    # It knows that it was away, is heard again, and calls no script for it.
+    wait_for(lambda: any("was not scheduled for" in text for text in quick.texts("node1", "", since)))
+    quick.wait_all_up()
+    assert quick.need_nmond("node1") == nmond
+    assert [web.calls(node) for node in NODES] == [["start"], ["start"]]
