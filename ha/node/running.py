@@ -16,7 +16,7 @@ from ha.fsm.identity import node_id
 from ha.fsm.message import Heartbeat
 from ha.fsm.record import NodeRecord
 from ha.heartbeats import worker as heartbeat_worker
-from ha.heartbeats.codec import CodecError, decode, encode
+from ha.heartbeats.codec import CodecError, encode
 from ha.heartbeats.path import PathLine
 from ha.node.config import ConfigError, Configuration, load
 from ha.node.driver import Driver
@@ -28,6 +28,7 @@ from ha.node.loop import Loop
 from ha.node.notify import Notifier
 from ha.node.outbox import Outbox
 from ha.node.runner import PATH, Runner
+from ha.node.screening import RefusedError, screen
 from ha.node.store import Store
 from ha.node.workers import Workers
 
@@ -134,20 +135,9 @@ class Node:
 
     def _received(self, path: PathId, arrival: float, data: bytes) -> None:
         try:
-            message = decode(data)
-        except CodecError as error:
-            self._refuse(path, str(error))
-            return
-        owner = node_id(path.node)
-        if message.node != owner:
-            own = message.node == node_id(self.name)
-            incarnation = self.driver.engine.incarnation
-            if own and message.incarnation == incarnation:
-                # Lines that share a group and port: every listener of it hears what we send ourselves.
-                self._refuse(path, "our own message", quietly=True)
-                return
-            who = f"another node that calls itself {self.name}" if own else "a node that does not own the path"
-            self._refuse(path, f"message of {who}")
+            message = screen(path, data, self.name, self.driver.engine.incarnation)
+        except RefusedError as error:
+            self._refuse(path, str(error), quietly=error.expected)
             return
         if self._heard.get(path.node) is not message.services:
             self._heard[path.node] = message.services

@@ -16,7 +16,7 @@ from ha.node.files import RealFiles, read_regular
 from ha.node.layout import Layout
 from ha.node.lock import HeldError, Lock, make_run_folder, node_lock
 from ha.node.store import Loaded, Store
-from tests.unit.node.memory_files import MemoryFiles
+from ha.simulation.files import SimulatedFiles
 
 BOOT = "boot-1:25"
 RECORD = NodeRecord(12, (ServiceRecord("web", State.STARTED, 3, 3, 3), ServiceRecord("db", State.FROZEN_START)))
@@ -25,38 +25,38 @@ RECORD_FILE = STATES + "/.record"
 
 
 @pytest.fixture
-def disk() -> MemoryFiles:
-    disk = MemoryFiles()
+def disk() -> SimulatedFiles:
+    disk = SimulatedFiles()
     disk.folders.add("/usr/local/cluster")
     return disk
 
 
 @pytest.fixture
-def store(disk: MemoryFiles) -> Store:
+def store(disk: SimulatedFiles) -> Store:
     return Store(Layout(), "node1", disk)
 
 
-def reloaded(disk: MemoryFiles, boot: str = BOOT, node: str = "node1") -> Loaded:
+def reloaded(disk: SimulatedFiles, boot: str = BOOT, node: str = "node1") -> Loaded:
     return Store(Layout(), node, disk).load(boot)
 
 
 # -------------------------------------------------------------------------------------------- record
 
 
-def test_a_record_outlives_a_power_cut(disk: MemoryFiles, store: Store) -> None:
+def test_a_record_outlives_a_power_cut(disk: SimulatedFiles, store: Store) -> None:
     store.save(RECORD, BOOT)
     disk.power_cut()
     assert reloaded(disk) == Loaded(RECORD, boot=False)
 
 
-def test_a_restart_is_told_from_a_boot(disk: MemoryFiles, store: Store) -> None:
+def test_a_restart_is_told_from_a_boot(disk: SimulatedFiles, store: Store) -> None:
     store.save(RECORD, BOOT)
     assert not reloaded(disk, BOOT).boot
     assert reloaded(disk, "boot-1:26").boot
     assert reloaded(disk, "boot-2:25").boot
 
 
-def test_a_new_installation_has_no_record_and_no_problem(disk: MemoryFiles) -> None:
+def test_a_new_installation_has_no_record_and_no_problem(disk: SimulatedFiles) -> None:
     assert reloaded(disk) == Loaded(None, boot=False)
     disk.folders.add(STATES)
     disk.folders.add(STATES + "/web")
@@ -65,7 +65,7 @@ def test_a_new_installation_has_no_record_and_no_problem(disk: MemoryFiles) -> N
 
 @pytest.mark.parametrize("bad", [b"", b"ezha record 1\n", b"ezha record 2\n{}\n", b"\0" * 512, b"2 STARTED\n"])
 def test_an_unreadable_record_is_told_and_kept_aside_and_goes_on_being_unreadable(
-    disk: MemoryFiles, bad: bytes
+    disk: SimulatedFiles, bad: bytes
 ) -> None:
     disk.folders.add(STATES)
     disk.files[RECORD_FILE] = bad
@@ -84,7 +84,7 @@ def test_an_unreadable_record_is_told_and_kept_aside_and_goes_on_being_unreadabl
     assert disk.modes[RECORD_FILE + ".bad-1"] == 0o600
 
 
-def test_what_is_kept_aside_is_bounded_and_the_oldest_stays(disk: MemoryFiles) -> None:
+def test_what_is_kept_aside_is_bounded_and_the_oldest_stays(disk: SimulatedFiles) -> None:
     disk.folders.add(STATES)
     for number in range(8):
         disk.files[RECORD_FILE] = b"bad %d" % number
@@ -96,7 +96,7 @@ def test_what_is_kept_aside_is_bounded_and_the_oldest_stays(disk: MemoryFiles) -
     assert "no copy was kept" in found.problems[0]
 
 
-def test_a_save_ends_it(disk: MemoryFiles, store: Store) -> None:
+def test_a_save_ends_it(disk: SimulatedFiles, store: Store) -> None:
     disk.folders.add(STATES)
     disk.files[RECORD_FILE] = b"bad"
     assert store.load(BOOT).unreadable
@@ -104,7 +104,7 @@ def test_a_save_ends_it(disk: MemoryFiles, store: Store) -> None:
     assert reloaded(disk) == Loaded(RECORD, boot=False)
 
 
-def test_a_record_that_cannot_be_read_is_not_a_missing_one(disk: MemoryFiles, store: Store) -> None:
+def test_a_record_that_cannot_be_read_is_not_a_missing_one(disk: SimulatedFiles, store: Store) -> None:
     store.save(RECORD, BOOT)
     disk.fail[RECORD_FILE] = OSError(errno.EIO, "Input/output error")
     found = reloaded(disk)
@@ -112,14 +112,14 @@ def test_a_record_that_cannot_be_read_is_not_a_missing_one(disk: MemoryFiles, st
     assert found.problems == (f"{RECORD_FILE} cannot be read: Input/output error",)
 
 
-def test_the_record_of_another_node_is_refused(disk: MemoryFiles, store: Store) -> None:
+def test_the_record_of_another_node_is_refused(disk: SimulatedFiles, store: Store) -> None:
     store.save(RECORD, BOOT)
     found = reloaded(disk, node="node2")
     assert found.unreadable
     assert "is the record of node node1, this is node2 (uname -n)" in found.problems[0]
 
 
-def test_a_copy_that_cannot_be_kept_hides_nothing(disk: MemoryFiles) -> None:
+def test_a_copy_that_cannot_be_kept_hides_nothing(disk: SimulatedFiles) -> None:
     disk.folders.add(STATES)
     disk.files[RECORD_FILE] = b"bad"
     for number in range(1, 6):
@@ -129,7 +129,7 @@ def test_a_copy_that_cannot_be_kept_hides_nothing(disk: MemoryFiles) -> None:
     assert "is not a record of ezha" in found.problems[0]
 
 
-def test_a_disk_that_refuses_is_no_save(disk: MemoryFiles, store: Store) -> None:
+def test_a_disk_that_refuses_is_no_save(disk: SimulatedFiles, store: Store) -> None:
     disk.fail[RECORD_FILE] = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(OSError, match="No space"):
         store.save(RECORD, BOOT)
@@ -139,7 +139,7 @@ def test_a_disk_that_refuses_is_no_save(disk: MemoryFiles, store: Store) -> None
     assert reloaded(disk).record == RECORD
 
 
-def test_the_record_is_roots_alone(disk: MemoryFiles, store: Store) -> None:
+def test_the_record_is_roots_alone(disk: SimulatedFiles, store: Store) -> None:
     store.save(RECORD, BOOT)
     assert disk.modes[RECORD_FILE] == 0o600
 
@@ -147,7 +147,7 @@ def test_the_record_is_roots_alone(disk: MemoryFiles, store: Store) -> None:
 # ------------------------------------------------------------------------------------- STATE.<node>
 
 
-def test_states_are_written_for_openhas_tools_only_when_they_change(disk: MemoryFiles, store: Store) -> None:
+def test_states_are_written_for_openhas_tools_only_when_they_change(disk: SimulatedFiles, store: Store) -> None:
     for state in (State.STARTED, State.STARTED, State.FROZEN_START, State.FROZEN_START):
         store.export_local("web", state)
     store.export_remote("web", "node2", State.UNKNOWN)
@@ -158,7 +158,7 @@ def test_states_are_written_for_openhas_tools_only_when_they_change(disk: Memory
     assert disk.modes[f"{STATES}/web/STATE.node1"] == 0o644
 
 
-def test_a_state_that_was_not_written_is_written_next_time(disk: MemoryFiles, store: Store) -> None:
+def test_a_state_that_was_not_written_is_written_next_time(disk: SimulatedFiles, store: Store) -> None:
     path = f"{STATES}/web/STATE.node1"
     disk.fail[path] = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(OSError, match="No space"):
@@ -168,7 +168,7 @@ def test_a_state_that_was_not_written_is_written_next_time(disk: MemoryFiles, st
     assert disk.files[path] == b"2 STARTED\n"
 
 
-def test_a_folder_that_was_removed_is_made_again(disk: MemoryFiles, store: Store) -> None:
+def test_a_folder_that_was_removed_is_made_again(disk: SimulatedFiles, store: Store) -> None:
     store.export_local("web", State.STARTED)
     disk.folders.discard(f"{STATES}/web")
     store.export_local("web", State.STOPPED)
@@ -178,7 +178,7 @@ def test_a_folder_that_was_removed_is_made_again(disk: MemoryFiles, store: Store
 @pytest.mark.parametrize(
     ("service", "node"), [("../x", "node1"), ("a/b", "node1"), ("web", "../n"), ("", "n"), (".", "n")]
 )
-def test_no_path_is_built_from_a_name_that_is_none(disk: MemoryFiles, store: Store, service: str, node: str) -> None:
+def test_no_path_is_built_from_a_name_that_is_none(disk: SimulatedFiles, store: Store, service: str, node: str) -> None:
     with pytest.raises(ValueError, match="name"):
         store.export_remote(service, node, State.STARTED)
     with pytest.raises(ValueError, match="name"):
@@ -186,7 +186,7 @@ def test_no_path_is_built_from_a_name_that_is_none(disk: MemoryFiles, store: Sto
     assert disk.files == {}
 
 
-def test_a_link_in_place_of_a_folder_is_not_followed(disk: MemoryFiles, store: Store) -> None:
+def test_a_link_in_place_of_a_folder_is_not_followed(disk: SimulatedFiles, store: Store) -> None:
     disk.links.add(f"{STATES}/web")
     with pytest.raises(NotADirectoryError):
         store.export_local("web", State.STARTED)
@@ -194,7 +194,7 @@ def test_a_link_in_place_of_a_folder_is_not_followed(disk: MemoryFiles, store: S
         store.make_folder("web")
 
 
-def test_what_was_exported_of_a_removed_service_goes(disk: MemoryFiles, store: Store) -> None:
+def test_what_was_exported_of_a_removed_service_goes(disk: SimulatedFiles, store: Store) -> None:
     store.export_local("web", State.STOPPED)
     store.export_remote("web", "node2", State.STOPPED)
     store.forget("web", ("node1", "node2"))
@@ -204,7 +204,7 @@ def test_what_was_exported_of_a_removed_service_goes(disk: MemoryFiles, store: S
     assert disk.files[f"{STATES}/web/STATE.node1"] == b"0 STOPPED\n"
 
 
-def test_what_somebody_keeps_beside_the_states_stays(disk: MemoryFiles, store: Store) -> None:
+def test_what_somebody_keeps_beside_the_states_stays(disk: SimulatedFiles, store: Store) -> None:
     store.export_local("web", State.STOPPED)
     disk.files[f"{STATES}/web/notes"] = b""
     store.forget("web", ("node1",))
@@ -214,7 +214,7 @@ def test_what_somebody_keeps_beside_the_states_stays(disk: MemoryFiles, store: S
 # ---------------------------------------------------------------------------------------- take-over
 
 
-def test_the_states_of_an_openha_installation_are_taken_over(disk: MemoryFiles) -> None:
+def test_the_states_of_an_openha_installation_are_taken_over(disk: SimulatedFiles) -> None:
     for name, data in {"a": b"0\0", "b": b"2\0", "c": b"6\0", "d": b"7\0", "e": b"", "f": b"9\0"}.items():
         disk.files[f"{STATES}/{name}/STATE.node1"] = data
         disk.files[f"{STATES}/{name}/STATE.node2"] = b"2\0"
@@ -241,7 +241,7 @@ def test_the_states_of_an_openha_installation_are_taken_over(disk: MemoryFiles) 
     )
 
 
-def test_states_of_ours_whose_record_was_removed_are_not_taken_for_stopped(disk: MemoryFiles, store: Store) -> None:
+def test_states_of_ours_whose_record_was_removed_are_not_taken_for_stopped(disk: SimulatedFiles, store: Store) -> None:
     store.save(RECORD, BOOT)
     store.export_local("web", State.STARTED)
     store.export_local("db", State.FROZEN_START)
@@ -252,7 +252,7 @@ def test_states_of_ours_whose_record_was_removed_are_not_taken_for_stopped(disk:
     assert found.problems
 
 
-def test_a_state_file_that_cannot_be_read_is_unknown(disk: MemoryFiles) -> None:
+def test_a_state_file_that_cannot_be_read_is_unknown(disk: SimulatedFiles) -> None:
     disk.files[f"{STATES}/web/STATE.node1"] = b"0\0"
     disk.fail[f"{STATES}/web/STATE.node1"] = OSError(errno.EIO, "Input/output error")
     found = reloaded(disk)
@@ -260,7 +260,7 @@ def test_a_state_file_that_cannot_be_read_is_unknown(disk: MemoryFiles) -> None:
     assert found.record.services == (ServiceRecord("web", State.UNKNOWN),)
 
 
-def test_a_folder_that_cannot_be_read_is_not_an_empty_one(disk: MemoryFiles) -> None:
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(disk: SimulatedFiles) -> None:
     disk.fail[STATES] = OSError(errno.EIO, "Input/output error")
     assert reloaded(disk).unreadable
 

@@ -1,10 +1,12 @@
-"""A disk in memory behind ``ha.node.files.Files``: what a power cut leaves is told apart from what was only written."""
+"""A disk behind ``ha.node.files.Files``: what a power cut leaves is told apart from what was only written."""
 
 import errno
 import posixpath
 
 
-class MemoryFiles:
+class SimulatedFiles:
+    """Files by path. ``full``: every write that must be durable fails."""
+
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.on_disk: dict[str, bytes] = {}
@@ -14,6 +16,7 @@ class MemoryFiles:
         self.fail: dict[str, OSError] = {}
         """By path: what every call on it raises."""
         self.writes: list[str] = []
+        self.full = False
 
     def power_cut(self) -> None:
         self.files = dict(self.on_disk)
@@ -26,6 +29,8 @@ class MemoryFiles:
 
     def write_atomic(self, path: str, data: bytes, durable: bool, mode: int = 0o600) -> None:
         self._may_fail(path)
+        if self.full and durable:
+            raise OSError(errno.ENOSPC, "No space left on device", path)
         if posixpath.dirname(path) not in self.folders:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
         self.writes.append(path)
