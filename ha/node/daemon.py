@@ -9,14 +9,14 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn
 
 from ha.fsm.engine import Engine
-from ha.fsm.message import Incarnation
-from ha.fsm.record import NodeRecord
 from ha.node import handover, process
+from ha.node.beginning import first_engine
 from ha.node.boot import boot_identity
 from ha.node.config import ConfigError, Configuration, load
 from ha.node.control import ControlServer
@@ -38,6 +38,9 @@ READY_VARIABLE: Final = "EZ_READY_FD"
 ROOM_VARIABLE: Final = "EZ_TITLE_ROOM"
 """Its length makes room for the titles that agents look for in ``ps``."""
 WORKERS_END_S: Final = 1.2
+LOCK_WAIT_S: Final = 12.0
+"""So long a command that changes the record without nmond may need: it may ask a controller for its status."""
+LOCK_RETRY_S: Final = 0.02
 USAGE: Final = "usage: nmond [--foreground | --probe | --version]"
 
 
@@ -113,39 +116,46 @@ class Daemon:
         self._ready()
 
     def _lock_node(self) -> None:
+        """Another nmond that runs is a reason not to; a command that changes the record without nmond is waited for."""
+        until = time.monotonic() + LOCK_WAIT_S
         try:
-            self.lock = node_lock(self.layout)
-        except HeldError as error:
-            who = f", pid {error.pid}" if error.pid else ""
-            raise Unusable(f"nmond already runs here{who}", EXIT_REFUSED) from None
+            while True:
+                try:
+                    self.lock = node_lock(self.layout)
+                    return
+                except HeldError as error:
+                    if error.pid and error.pid == self._ready_pid():
+                        raise Unusable(f"nmond already runs here, pid {error.pid}", EXIT_REFUSED) from None
+                    if time.monotonic() >= until:
+                        text = f"{error}, which does not let go of it within {LOCK_WAIT_S:g} s"
+                        raise Unusable(text, EXIT_FAILED) from None
+                time.sleep(LOCK_RETRY_S)
         except OSError as error:
             text = f"{self.layout.run} cannot be used: {error.strerror or error}"
             if isinstance(error, PermissionError) and os.geteuid() != 0:
                 text += "; nmond runs as root"
             raise Unusable(text, EXIT_REFUSED) from None
 
+    def _ready_pid(self) -> int:
+        """Of the nmond that was ready last, 0 where it ended in an orderly way."""
+        try:
+            with open(self.layout.pid, encoding="ascii", errors="replace") as file:
+                word = file.read(32).strip()
+        except FileNotFoundError:
+            return 0
+        return int(word) if word.isdigit() else 0
+
     def _start(self, configuration: Configuration, boot_id: str, store: Store) -> None:
         """As after a boot, a stop or a crash: from the state of record, and what is found running."""
         loaded = store.load(boot_id)
         for problem in loaded.problems:
             self.log.error(problem)
-        record = loaded.record or NodeRecord(0)
-        incarnation = Incarnation(record.incarnation + 1, int.from_bytes(os.urandom(4)))
         node = self.node
         node.runner.prepare()
         self._reap_strangers()
-        orphans = {s: kind for s, kind in node.runner.adopt().items() if s in configuration.cluster.services}
-        engine = Engine(
-            configuration.cluster,
-            node.name,
-            record,
-            incarnation,
-            self.loop.clock(),
-            boot=loaded.boot,
-            unreadable=loaded.unreadable,
-            orphans=orphans,
-            freeze_secondary=configuration.options.freeze_secondary_on_start,
-        )
+        nonce, now = int.from_bytes(os.urandom(4)), self.loop.clock()
+        engine = first_engine(Engine, configuration, node.name, loaded, nonce, now, node.runner.adopt())
+        incarnation = engine.incarnation
         what = "after a boot" if loaded.boot else "in the same boot" if loaded.record else "for the first time"
         self.log.notice(f"nmond starts on {node.name} {what}, incarnation {incarnation.counter}")
         for warning in configuration.warnings:
