@@ -124,7 +124,7 @@ class Daemon:
                     self.lock = node_lock(self.layout)
                     return
                 except HeldError as error:
-                    if error.pid and error.pid == self._ready_pid():
+                    if error.pid and error.pid == self._ready_pid() and process.start_time(error.pid) is not None:
                         raise Unusable(f"nmond already runs here, pid {error.pid}", EXIT_REFUSED) from None
                     if time.monotonic() >= until:
                         text = f"{error}, which does not let go of it within {LOCK_WAIT_S:g} s"

@@ -36,14 +36,17 @@ def next_delay(lived: float, delay: float) -> float:
     return min(BACKOFF_S[1], max(BACKOFF_S[0], delay * 2))
 
 
-def goes_on(code: int, was_ready: bool) -> bool:
+def goes_on(code: int, was_ready: bool, ever_ready: bool) -> bool:
     """Whether nmond is started again after it ended with ``code`` (negative: by that signal).
 
-    0: it was told to end. 1: it may not run here. 2: its configuration is wrong: told to the operator at the start;
-    later it is tried again, since services may run, and the file may be mended.
+    ``was_ready``: this one was; ``ever_ready``: this one or one before it. 0: it was told to end. 1: it may not run
+    here. 2: its configuration is wrong: told to the operator at the start; later it is tried again, since services may
+    run, and the file may be mended.
     """
-    if code in (EXIT_REFUSED, EXIT_CONFIGURATION):
+    if code == EXIT_REFUSED:
         return was_ready
+    if code == EXIT_CONFIGURATION:
+        return ever_ready
     return code != 0
 
 
@@ -57,6 +60,8 @@ class Supervisor:
         self._errors = errors
         self._pid = 0
         self._ended = False
+        self._ever_ready = False
+        self._held = -1
 
     def run(self) -> int:
         """Until nmond ends for good; its exit code."""
@@ -70,11 +75,13 @@ class Supervisor:
                 return 0
             code = os.waitstatus_to_exitcode(self._wait())
             pid, self._pid = self._pid, 0
+            self._hold()
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             was_ready = self._was_ready(pid)
             if was_ready:
                 self._let_go()
-            if self._ended or not goes_on(code, was_ready):
+            self._ever_ready = self._ever_ready or was_ready
+            if self._ended or not goes_on(code, was_ready, self._ever_ready):
                 if code:
                     self._log(f"nmond (pid {pid}) {how}; it is not started again")
                 self._tell(b"1" if code == EXIT_REFUSED else b"2" if code else b"0")
@@ -144,6 +151,16 @@ class Supervisor:
                 return file.read(32).strip() == str(pid)
         except OSError:
             return False
+
+    def _hold(self) -> None:
+        """Keep a file of ``$EZ_RUN`` open: whoever ends ezha finds this process by it while there is no nmond."""
+        if self._held >= 0:
+            return
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._held = os.open(f"{self._layout.run}/supervisor", flags, 0o600)
+        except OSError as error:
+            self._log(f"{self._layout.run}/supervisor cannot be opened: {error.strerror}")
 
     def _let_go(self) -> None:
         """The operator has gone: what a later nmond says is only for its log."""

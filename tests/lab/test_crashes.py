@@ -163,6 +163,28 @@ def _opens_a_fifo(who: ProcessId) -> bool:
     return Path(f"/proc/{who.pid}/wchan").read_text() in ("wait_for_partner", "fifo_open", "pipe_wait")
 
 
+def test_a_restarted_nmond_waits_for_a_command_that_works_on_its_record(web: Service) -> None:
+    pair = web.pair
+    web.take()
+    got, go_on = pair.arena / f"{web.name}.got", pair.arena / f"{web.name}.go-on"
+    command = f"touch {got}; while [ ! -e {go_on} ]; do sleep 0.01; done"
+    # It stands in line for the lock, so it has it before any other nmond does.
+    holder = pair.lab.popen("node1", ["flock", "/run/ezha/nmond.lock", "sh", "-c", command])
+    try:
+        old = pair.need_nmond("node1")
+        wait_for(lambda: any(title.startswith("flock ") for title in pair.processes("node1").values()))
+        pair.kill(old)
+        wait_for(got.exists, what="the command has the lock")
+        wait_for(lambda: pair.nmond("node1") not in (None, old), what="a new nmond")
+        go_on.touch()
+        pair.next_nmond("node1", old)
+    finally:
+        holder.kill()
+        holder.wait()
+    wait_for(lambda: "its controller says that it is up: adopted" in web.texts("node1"))
+    assert web.calls() == ["start"]
+
+
 def test_killed_at_random_moments(web: Service) -> None:
     """While an action is under way, and soon after; what is believed and what runs agree again each time."""
     seed = int(os.environ.get("EZHA_CRASH_SEED", "0")) or secrets.randbits(32)

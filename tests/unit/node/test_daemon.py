@@ -356,12 +356,26 @@ def test_to_leave_stops_services_says_so_on_every_path_and_ends(bench: Bench) ->
 
 def test_a_second_nmond_refuses_to_start(bench: Bench) -> None:
     lock = node_lock(bench.layout)
+    Path(bench.layout.pid).write_text(f"{os.getpid()}\n")
     other = Daemon(bench.layout, foreground=True)
     with pytest.raises(Unusable, match=f"already runs here, pid {os.getpid()}") as refused:
         other.begin(-1)
     assert refused.value.code == 1
     lock.release()
     other.loop.close()
+
+
+def test_a_command_that_works_on_the_record_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = node_lock(bench.layout)
+    monkeypatch.setattr("ha.node.daemon.LOCK_WAIT_S", 0.05)
+    late = Daemon(bench.layout, foreground=True)
+    with pytest.raises(Unusable, match="does not let go of it") as refused:
+        late.begin(-1)
+    assert refused.value.code == 70
+    late.loop.close()
+
+    monkeypatch.setattr("ha.node.daemon.time.sleep", lambda seconds: lock.release())
+    bench.start()
 
 
 def test_a_broken_configuration_is_told_line_by_line(bench: Bench) -> None:

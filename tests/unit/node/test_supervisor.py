@@ -13,23 +13,26 @@ from ha.node.supervisor import Supervisor, goes_on, next_delay
 
 
 @pytest.mark.parametrize(
-    ("code", "was_ready", "again"),
+    ("code", "was_ready", "ever_ready", "again"),
     [
-        (0, True, False),
-        (0, False, False),
-        (1, False, False),
-        (2, False, False),
+        (0, True, True, False),
+        (0, False, False, False),
+        (1, False, False, False),
+        # Another nmond runs.
+        (1, False, True, False),
+        (1, True, True, True),
+        (2, False, False, False),
         # Later, services may run: the file may be mended, and somebody must look after them.
-        (2, True, True),
-        (1, True, True),
-        (70, False, True),
-        (70, True, True),
-        (-9, True, True),
-        (-9, False, True),
+        (2, False, True, True),
+        (2, True, True, True),
+        (70, False, False, True),
+        (70, True, True, True),
+        (-9, True, True, True),
+        (-9, False, False, True),
     ],
 )
-def test_what_is_started_again(code: int, was_ready: bool, again: bool) -> None:
-    assert goes_on(code, was_ready) is again
+def test_what_is_started_again(code: int, was_ready: bool, ever_ready: bool, again: bool) -> None:
+    assert goes_on(code, was_ready, ever_ready) is again
 
 
 def test_the_delay_doubles_within_its_bounds_and_begins_anew_after_a_life() -> None:
@@ -101,6 +104,20 @@ def test_a_wrong_configuration_ends_the_supervisor_and_is_told_to_the_operator(b
     assert bench.supervise() == 2
     assert (bench.runs, bench.byte) == (1, b"2")
     assert bench.said == "nmond: conf/monitor:3: bad\n"
+
+
+def test_a_configuration_broken_while_it_ran_is_tried_again(bench: Bench) -> None:
+    bench.nmond(
+        "echo x >> runs; case $(wc -l < runs) in 1) echo $$ > run/nmond.pid; kill -9 $$ ;; 2) exit 2 ;; esac; exit 0"
+    )
+    assert bench.supervise() == 0
+    assert bench.runs == 3
+
+
+def test_without_an_nmond_it_is_still_found_as_a_process_of_ezha(bench: Bench) -> None:
+    bench.nmond("ls -l /proc/$PPID/fd > held; [ -e again ] && exit 0; touch again; exit 70")
+    assert bench.supervise() == 0
+    assert f"{bench.layout.run}/supervisor" in (bench.folder / "held").read_text()
 
 
 def test_a_second_nmond_ends_the_supervisor(bench: Bench) -> None:
