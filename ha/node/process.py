@@ -100,10 +100,10 @@ def null_stdio() -> None:
 def fork(child: Callable[[], None], failed: Callable[[str], None] = lambda text: None) -> int:
     """Run ``child`` in a new process, which ends with 0 when it returns, with 70 when it raises.
 
-    ``failed`` is called there with the traceback. Signals are blocked around the fork, so that none meant for the
-    child meets the parent's handlers in it. Raises OSError when the kernel refuses.
+    ``failed`` is called there with the traceback. Signals that have handlers are blocked around the fork, so that none
+    meant for the child meets the parent's handlers in it. Raises OSError when the kernel refuses.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     try:
         pid = os.fork()
         if pid == 0:

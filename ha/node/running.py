@@ -99,12 +99,16 @@ class Node:
         self.loop.deadline = self.driver.due
         self.loop.idle = [
             self.runner.launch,
-            self.outbox.note,
-            self.outbox.local,
-            lambda: self.outbox.remote(engine),
+            self._yielding(self.outbox.note),
+            self._yielding(self.outbox.local),
+            self._yielding(lambda: self.outbox.remote(engine)),
         ]
         if not resumed:
             self.driver.start()
+
+    def _yielding(self, work: Callable[[], bool]) -> Callable[[], bool]:
+        """Idle work that scripts go before: many services that are taken over start first, and are told of then."""
+        return lambda: not self.runner.waiting and work()
 
     def _first(self) -> None:
         self.driver.tick()

@@ -221,6 +221,13 @@ def test_scripts_are_launched_in_order_and_checks_last(bench: Bench) -> None:
     turn_until(bench.loop, lambda: len(bench.ended) == 3)
 
 
+def test_no_check_script_is_answered_at_once(bench: Bench) -> None:
+    check = RunScript("web", 7, ScriptKind.CHECK, ("/bin/true",), {})
+    bench.runner.run(check)
+    assert bench.ended == [ScriptEnded("web", 7, Ended.EXITED, 0)]
+    assert bench.runner.waiting == 0 and not bench.runner.jobs and not bench.before
+
+
 def test_the_log_of_a_service_is_rotated_when_a_script_starts(bench: Bench) -> None:
     log = bench.folder / "log" / "scripts" / "web.log"
     log.write_bytes(b"x" * (runner_module.ROTATE_BYTES + 1))
