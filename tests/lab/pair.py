@@ -181,6 +181,10 @@ class Pair:
         for node in nodes or NODES:
             wait_for(lambda node=node: not self.down(node), timeout, what=f"all paths are UP on {node}")
 
+    def wait_down(self, node: str, paths: list[str]) -> None:
+        """Until these, and no others, are DOWN in the eyes of a node."""
+        wait_for(lambda: self.down(node) == paths, what=f"DOWN on {node}: {paths}")
+
     # ---- processes, as the machine counts them
 
     def processes(self, node: str) -> dict[ProcessId, str]:
