@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import claims, resting, takeover
+from bench import beside, claims, resting, takeover, thousand
 from bench.figure import GATE, Figure
 from bench.ground import progress
 
@@ -24,10 +24,12 @@ class Measurement:
 MEASUREMENTS = (
     Measurement("takeover", takeover.one, full=20, short=3),
     Measurement("takeover-128", takeover.many, full=20, short=1),
+    Measurement("keepalived", beside.keepalived, full=20, short=5),
     Measurement("unfreeze", claims.unfreeze, full=20, short=5),
     Measurement("race-net", claims.race_net, full=30, short=5),
     Measurement("race-cut", claims.race_cut, full=20, short=0),
     Measurement("race-disk", claims.race_disk, full=30, short=3),
+    Measurement("thousand", thousand.thousand, full=20, short=1),
     Measurement("idle-1", resting.cpu_one, full=20, short=0),
     Measurement("idle-128", resting.cpu_many, full=20, short=2),
     Measurement("look", resting.look, full=40, short=10),
