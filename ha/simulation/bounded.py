@@ -1,0 +1,483 @@
+"""The bounded world of a search of all histories: two nodes, one service, one path each way, time in steps.
+
+``moves`` says everything that may happen next, ``World.after`` makes it happen to a copy. Nothing is random, and
+nothing is decided here: the engine is the production one, and its effects are carried out in the order that
+``ha.fsm.events.Effects`` states. This module must not know in which order histories are searched.
+
+What is modelled, and what is not:
+
+* Both clocks are equal, and time goes on in whole seconds: T is 5 s, so a step is T/5 and a period. Within one
+  instant everything happens in every order; a deadline between two instants is met at the later one.
+* A message is delivered in the instant in which it was sent, or lost. At most two are under way to a node: a third
+  replaces the second, as the newest of a path replaces those that wait in ``ha.node.driver.Driver.post``. While the
+  receiver is paused, only the newest of an incarnation waits, as there.
+* One old message of each node can come again: the last one whose news of the service differed from the newest.
+* A script takes as long as it likes, and never hangs beyond its timeout. Physically a service is up from the begin of
+  its start script to the end of a stop script that succeeds, or to the power-off. A status script that succeeds tells
+  the truth; one that fails tells nothing.
+* nmond dies between two events, or within one, after "persisted" or after "sent". The supervisor starts it again
+  within the same instant. A script that runs goes on as an orphan. Death before "persisted" is death before the event.
+* A pause stops nmond (its scripts go on), a power-off stops everything; it lasts until it ends by itself.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from ha.fsm.config import ClusterConfig, PathConfig, PathId, ServiceConfig
+from ha.fsm.events import Command, Effects, Ended, Event, MessageReceived, RunScript, ScriptEnded, Tick
+from ha.fsm.identity import service_id
+from ha.fsm.message import Heartbeat, Incarnation, ServiceEntry
+from ha.fsm.record import NodeRecord, ServiceRecord
+from ha.fsm.service import ORPHAN
+from ha.fsm.states import Action, ScriptKind, State
+from ha.fsm.table import HOLDING
+from ha.simulation.coverage import Cell
+from ha.simulation.probe import Probe
+
+NODES: Final = ("node1", "node2")
+WEB: Final = "web"
+SERVICE: Final = service_id(WEB, NODES)
+T: Final = 5
+"""Seconds, which are steps."""
+IN_FLIGHT: Final = 2
+FOREVER: Final = float("inf")
+
+
+def cluster() -> ClusterConfig:
+    """Two nodes, a path each way, one service whose scripts have all the time they want."""
+    paths = tuple(PathConfig(PathId(n, 0), f"eth0:{n}", "net", float(T), f"{n} net eth0 {T}") for n in NODES)
+    service = ServiceConfig(
+        WEB,
+        "/etc/opensvc/web.cluster",
+        NODES,
+        "/bin/true",
+        start_timeout=FOREVER,
+        stop_timeout=FOREVER,
+        status_timeout=FOREVER,
+        check_timeout=FOREVER,
+    )
+    return ClusterConfig("explored", NODES, paths, {WEB: service})
+
+
+CLUSTER: Final = cluster()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far histories go."""
+
+    faults: int = 3
+    commands: int = 1
+    pause: int = T - 1
+    """The longest pause, in steps. T or more lets a node sleep through its own death."""
+    kinds: tuple[str, ...] = ("lose", "fail", "crash", "off", "pause", "replay")
+    """The faults that may happen."""
+    actions: tuple[Action, ...] = (Action.UNFREEZE, Action.FREEZE_STOP, Action.STOP, Action.START, Action.SWITCH)
+    beginnings: tuple[tuple[State, State], ...] = (
+        (State.STOPPED, State.STOPPED),
+        (State.FROZEN_STOP, State.STOPPED),
+    )
+    """What the two records say when both machines boot; each is the root of a tree of histories."""
+    depth: int = 10_000
+    """No history is longer than so many moves."""
+    states: int = 100_000_000
+    """No search keeps more states than this."""
+
+
+class Kind:
+    """What can happen, as short numbers: a search keeps one for every state."""
+
+    DELIVER, LOSE, TICK, END, FAIL, CRASH, OFF, BOOT, PAUSE, RESUME, COMMAND, REPLAY, TIME = range(13)
+
+
+class Move(NamedTuple):
+    kind: int
+    node: int = 0
+    """Index of the node that it happens to."""
+    cut: int = 0
+    """1: nmond dies after "persisted"; 2: after "sent"."""
+    action: int = 0
+    """Index in ``Bounds.actions``."""
+
+
+class Packet(NamedTuple):
+    """A message under way."""
+
+    message: Heartbeat
+    sent: float
+
+
+class Script(NamedTuple):
+    """A script that runs on a machine, whoever started it."""
+
+    kind: ScriptKind
+    job: int
+
+
+@dataclass(slots=True)
+class Host:
+    """A machine. Replaced, never changed, once its world is finished."""
+
+    engine: Probe | None
+    """None: it is off."""
+    disk: NodeRecord
+    script: Script | None = None
+    untold: ScriptEnded | None = None
+    """Its script ended while nmond was paused."""
+    up: bool = False
+    """The service runs here, in whole or in part."""
+    paused: int = -1
+    """Steps so far; -1: it is not."""
+    frozen: bool = False
+    """The last that an operator said of it is that it must not start here."""
+    reached: float = -1000.0
+    """When the newest of the other's messages that reached this node was sent."""
+    contested: bool = False
+    """It went ahead when nothing of the other had reached it for T, though the other lived, and claimed or held; and
+    the other has not given that up since. No node could have known better: silence for T is not told from death."""
+    inbox: tuple[Packet, ...] = ()
+    tape: Packet | None = None
+    """An old message to this node that may come again."""
+
+    def copy(self) -> "Host":
+        return Host(
+            self.engine.copy() if self.engine is not None else None,
+            self.disk,
+            self.script,
+            self.untold,
+            self.up,
+            self.paused,
+            self.frozen,
+            self.reached,
+            self.contested,
+            self.inbox,
+            self.tape,
+        )
+
+    def sibling(self) -> "Host":
+        """A copy for what comes from outside: the engine is the same one, and must not take a step."""
+        return Host(
+            self.engine,
+            self.disk,
+            self.script,
+            self.untold,
+            self.up,
+            self.paused,
+            self.frozen,
+            self.reached,
+            self.contested,
+            self.inbox,
+            self.tape,
+        )
+
+
+class Violation(Exception):
+    """A checker's finding."""
+
+
+class Unarbitrated(Exception):
+    """Both run, and no message could have told them: only an arbiter beside the paths could."""
+
+
+def contends(host: Host) -> bool:
+    """Whether it claims or holds the service, or has it up."""
+    state = host.disk.services[0].state
+    return host.engine is not None and (host.up or state is State.START_READY or state in HOLDING)
+
+
+def entry_of(message: Heartbeat) -> ServiceEntry:
+    return next(e for e in message.services if e.id == SERVICE)
+
+
+@dataclass(slots=True)
+class World:
+    """Everything that a history has come to."""
+
+    hosts: list[Host]
+    now: int
+    faults: int
+    commands: int
+    cells: Counter[Cell] = field(default_factory=Counter)
+    order: tuple[str, ...] = ("persist", "send", "run")
+    """What a driver owes, in this order. Another order is for tests of the checkers."""
+
+    # ------------------------------------------------------------------------------------- beginning
+
+    @classmethod
+    def booted(cls, states: tuple[State, State], bounds: Bounds, cells: Counter[Cell]) -> "World":
+        """Both machines boot at once."""
+        records = [NodeRecord(0, (ServiceRecord(WEB, state),)) for state in states]
+        hosts = [Host(None, record, frozen=record.services[0].state is State.FROZEN_STOP) for record in records]
+        world = cls(hosts, 0, bounds.faults, bounds.commands, cells)
+        for node in range(2):
+            world._begin(node, boot=True)
+        return world
+
+    def _begin(self, node: int, *, boot: bool) -> None:
+        """A new nmond, from what the disk holds."""
+        host = self.hosts[node]
+        counter = host.disk.incarnation + 1
+        orphans = {WEB: host.script.kind} if host.script is not None else {}
+        if host.script is not None:
+            host.script = Script(host.script.kind, ORPHAN)
+        host.untold, host.paused = None, -1
+        host.engine = Probe(
+            CLUSTER,
+            NODES[node],
+            host.disk,
+            Incarnation(counter, node + 1),
+            self.now,
+            boot=boot,
+            orphans=orphans,
+            cells=self.cells,
+        )
+        self._carry_out(node, host.engine.start(self.now), 0)
+
+    # ----------------------------------------------------------------------------------------- moves
+
+    def moves(self, bounds: Bounds) -> Iterator[Move]:
+        """Everything that may happen next."""
+        waits = False
+        for node in range(2):
+            host = self.hosts[node]
+            engine = host.engine
+            if engine is None:
+                yield Move(Kind.BOOT, node)
+                continue
+            if self.faults:
+                yield from self._faults(node, host, bounds)
+            if host.script is not None:
+                yield Move(Kind.END, node)
+            if host.paused >= 0:
+                if host.paused > 0:
+                    yield Move(Kind.RESUME, node)
+                waits = waits or host.paused >= bounds.pause
+                continue
+            if host.inbox:
+                yield Move(Kind.DELIVER, node)
+            due = engine.next_deadline() <= self.now
+            if due:
+                yield Move(Kind.TICK, node)
+            waits = waits or due or bool(host.inbox) or host.untold is not None
+            if host.untold is not None:
+                yield Move(Kind.END, node)
+            if self.commands:
+                for number, action in enumerate(bounds.actions):
+                    if useful(engine, action):
+                        yield Move(Kind.COMMAND, node, 0, number)
+        if not waits:
+            yield Move(Kind.TIME)
+
+    def _faults(self, node: int, host: Host, bounds: Bounds) -> Iterator[Move]:
+        for kind in bounds.kinds:
+            if kind == "lose" and host.inbox:
+                yield Move(Kind.LOSE, node)
+            elif kind == "fail" and host.script is not None:
+                yield Move(Kind.FAIL, node)
+            elif kind == "crash":
+                yield Move(Kind.CRASH, node)
+            elif kind == "off":
+                yield Move(Kind.OFF, node)
+            elif kind == "pause" and host.paused < 0:
+                yield Move(Kind.PAUSE, node)
+            elif kind == "replay" and host.tape is not None and host.paused < 0:
+                yield Move(Kind.REPLAY, node)
+
+    def after(self, move: Move, bounds: Bounds) -> tuple["World", Effects | None]:
+        """This world stays as it is. Raises Violation or Unarbitrated."""
+        world, effects = self._after(move, bounds)
+        for node in range(2):
+            if world.hosts[node].contested and not contends(world.hosts[1 - node]):
+                host = world.hosts[node] = world.hosts[node].sibling()
+                host.contested = False
+        return world, effects
+
+    def _after(self, move: Move, bounds: Bounds) -> tuple["World", Effects | None]:
+        kind, node, cut, number = move
+        hosts = self.hosts.copy()
+        world = World(hosts, self.now, self.faults, self.commands, self.cells, self.order)
+        if kind == Kind.TIME:
+            world._pass_time()
+            return world, None
+        stepping = kind in _STEPS
+        host = hosts[node] = hosts[node].copy() if stepping else hosts[node].sibling()
+        if cut or kind in _FAULTS:
+            world.faults -= 1 + (1 if cut and kind in _FAULTS else 0)
+        match kind:
+            case Kind.LOSE:
+                host.inbox = host.inbox[1:]
+            case Kind.CRASH:
+                world._begin(node, boot=False)
+            case Kind.OFF:
+                host.engine, host.script, host.untold = None, None, None
+                host.up, host.paused, host.inbox = False, -1, ()
+            case Kind.BOOT:
+                world._begin(node, boot=True)
+            case Kind.PAUSE:
+                host.paused = 0
+            case Kind.RESUME:
+                host.paused = -1
+            case Kind.END | Kind.FAIL:
+                event = world._script_ends(host, kind == Kind.END)
+                if host.paused >= 0:
+                    host.untold = event
+                    return world, None
+                host.untold = None
+                return world, world._step(node, event, cut)
+            case Kind.TICK:
+                return world, world._step(node, Tick(), cut)
+            case Kind.DELIVER:
+                packet, host.inbox = host.inbox[0], host.inbox[1:]
+                return world, world._hear(node, packet, packet.sent, cut)
+            case Kind.REPLAY:
+                assert host.tape is not None
+                return world, world._hear(node, host.tape, self.now, cut)
+            case Kind.COMMAND:
+                world.commands -= 1
+                command = Command("c", WEB, bounds.actions[number])
+                return world, world._step(node, command, cut)
+        return world, None
+
+    def _pass_time(self) -> None:
+        self.now += 1
+        for node in range(2):
+            host = self.hosts[node]
+            if host.paused >= 0:
+                host = self.hosts[node] = host.sibling()
+                host.paused += 1
+                for packet in host.inbox:
+                    host.reached = max(host.reached, packet.sent)
+
+    def _script_ends(self, host: Host, good: bool) -> ScriptEnded:
+        """What it did to the machine, and what nmond will be told."""
+        if host.untold is not None:
+            return host.untold
+        assert host.script is not None
+        (kind, job), host.script = host.script, None
+        up = host.up
+        if kind is ScriptKind.STOP and good:
+            host.up = False
+        if job == ORPHAN:
+            return ScriptEnded(WEB, job, Ended.LOST)
+        code = (0 if up else 3) if kind is ScriptKind.STATUS and good else 0 if good else 1
+        return ScriptEnded(WEB, job, Ended.EXITED, code)
+
+    def _hear(self, node: int, packet: Packet, arrival: float, cut: int) -> Effects:
+        host = self.hosts[node]
+        host.reached = max(host.reached, packet.sent)
+        return self._step(node, MessageReceived(packet.message, PathId(NODES[1 - node], 0), arrival), cut)
+
+    # ---------------------------------------------------------------------------------------- a step
+
+    def _step(self, node: int, event: Event, cut: int) -> Effects:
+        host = self.hosts[node]
+        engine = host.engine
+        assert engine is not None
+        effects = engine.handle(event, self.now)
+        if engine.unexpected:
+            raise Violation(engine.unexpected)
+        state = engine.services[WEB].state
+        if isinstance(event, Command) and event.action is Action.UNFREEZE:
+            host.frozen = False
+        elif state is State.FROZEN_STOP:
+            host.frozen = True
+        self._carry_out(node, effects, cut)
+        if cut:
+            self._begin(node, boot=False)
+        return effects
+
+    def _carry_out(self, node: int, effects: Effects, cut: int) -> None:
+        """As the driver does. ``cut``: nmond dies after so many of the three."""
+        for what in self.order[: cut or None]:
+            if what == "persist":
+                self._persist(node, effects)
+            elif what == "send":
+                if effects.send is not None:
+                    self._send(node, effects.send)
+            else:
+                for script in effects.run:
+                    self._run(node, script)
+
+    def _persist(self, node: int, effects: Effects) -> None:
+        host = self.hosts[node]
+        if effects.persist or effects.incarnation:
+            assert host.engine is not None
+            host.disk = host.engine.record()
+
+    def _send(self, node: int, message: Heartbeat) -> None:
+        other = self.hosts[1 - node]
+        if other.engine is None:
+            return
+        other = self.hosts[1 - node] = other.sibling()
+        packet = Packet(message, self.now)
+        inbox = other.inbox
+        last = inbox[-1] if inbox else None
+        full = len(inbox) >= IN_FLIGHT or other.paused >= 0
+        replaces = last is not None and full and last.message.incarnation == message.incarnation
+        if last is not None and entry_of(last.message) != entry_of(message):
+            other.tape = last
+        elif other.tape is None or last is None:
+            other.tape = self._older(other, message) or other.tape
+        other.inbox = (*(inbox[:-1] if replaces else inbox[-IN_FLIGHT + 1 :]), packet)
+
+    def _older(self, receiver: Host, message: Heartbeat) -> Packet | None:
+        """What the receiver heard last, where the news now differs."""
+        assert receiver.engine is not None
+        for peer in receiver.engine.peers.values():
+            newest = peer.newest
+            if newest is not None and entry_of(newest) != entry_of(message):
+                return Packet(newest, peer.arrival)
+        return None
+
+    def _run(self, node: int, script: RunScript) -> None:
+        host, other = self.hosts[node], self.hosts[1 - node]
+        name = NODES[node]
+        engine = host.engine
+        assert engine is not None
+        if host.script is not None:
+            raise Violation(f"two scripts at once on {name}: {host.script.kind.value} and {script.kind.value}")
+        if engine.record().services != host.disk.services:
+            raise Violation(f"{name} runs its {script.kind.value} script before its state is on the disk")
+        if script.kind is ScriptKind.CHECK:
+            host.contested = self.now - host.reached >= T and contends(other)
+        elif script.kind is ScriptKind.START:
+            if host.frozen:
+                raise Violation(f"{name} starts the service, though it is frozen there")
+            if other.up:
+                self._both(host, other, node)
+            host.up = True
+        host.script = Script(script.kind, script.job)
+
+    def _both(self, host: Host, other: Host, node: int) -> None:
+        said = other.disk.services[0]
+        part = ", unclean" if said.unclean else ""
+        text = f"{NODES[node]} starts the service while it is up on {NODES[1 - node]} ({said.state.name}{part} there)"
+        if host.contested or other.contested:
+            raise Unarbitrated(f"{text}; one of them went ahead after {T} s without a word of the other")
+        raise Violation(text)
+
+
+_STEPS: Final = frozenset({Kind.DELIVER, Kind.TICK, Kind.END, Kind.FAIL, Kind.COMMAND, Kind.REPLAY})
+_FAULTS: Final = frozenset({Kind.LOSE, Kind.FAIL, Kind.CRASH, Kind.OFF, Kind.PAUSE, Kind.REPLAY})
+
+
+def useful(engine: Probe, action: Action) -> bool:
+    """Whether the command can change anything: one that is refused in this state whatever the evidence does not."""
+    service = engine.services[WEB]
+    if service.job is not None:
+        return service.job.kind is ScriptKind.STATUS and service.queued is None
+    return service.state in _FROM[action]
+
+
+_FROM: Final[dict[Action, frozenset[State]]] = {
+    Action.UNFREEZE: frozenset({State.FROZEN_STOP, State.FROZEN_START}),
+    Action.FREEZE_STOP: frozenset(
+        {State.STOPPED, State.START_FAILED, State.STOP_FAILED, State.START_READY, State.STARTED}
+    ),
+    Action.FREEZE_START: frozenset({State.STARTED, State.STOPPED}),
+    Action.STOP: frozenset({State.STARTED, State.START_READY, State.UNKNOWN}),
+    Action.START: frozenset({State.STOPPED, State.UNKNOWN}),
+    Action.SWITCH: frozenset({State.STARTED}),
+}

@@ -1,0 +1,103 @@
+"""The production engine, made cheap to copy: a search takes millions of steps, and goes back after each.
+
+Nothing that it decides is changed. Left out is what only people read (notes, evidence, counters), and one sub-step
+delay is rounded to the grid of time: what is due ``LOOK_S`` after a claim was sent is due within the same instant.
+It must not know what it is searched for.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ha.fsm.config import ClusterConfig
+from ha.fsm.evidence import Verdict
+from ha.fsm.hearing import LOOK_S
+from ha.fsm.message import Heartbeat, Incarnation
+from ha.fsm.peers import Peer, PeerPath
+from ha.fsm.record import NodeRecord
+from ha.fsm.service import Service
+from ha.fsm.states import ScriptKind
+from ha.simulation.coverage import Cell, WatchedEngine
+
+_COPIED = ("_busy", "_claims", "_switching", "_wakes")
+
+
+class Probe(WatchedEngine):
+    """``copy`` before every step."""
+
+    unexpected: str
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        node: str,
+        record: NodeRecord,
+        incarnation: Incarnation,
+        now: float,
+        *,
+        boot: bool,
+        orphans: Mapping[str, ScriptKind] | None = None,
+        cells: Counter[Cell] | None = None,
+    ) -> None:
+        super().__init__(config, node, record, incarnation, now, boot=boot, orphans=orphans, cells=cells)
+        self.unexpected = ""
+        """Something that the table says cannot happen."""
+
+    def copy(self) -> "Probe":
+        """A twin that shares everything immutable; the original stays as it is."""
+        twin = Probe.__new__(type(self))
+        mine = self.__dict__
+        twin.__dict__.update(mine)
+        theirs = twin.__dict__
+        for name in _COPIED:
+            theirs[name] = mine[name].copy()
+        theirs["_dirty"] = {}
+        theirs["services"] = self.services.copy()
+        theirs["peers"] = {
+            name: Peer(
+                p.name,
+                p.timeout,
+                p.since,
+                [PeerPath(path.config, path.seq, path.last, path.up) for path in p.paths],
+                p.not_before,
+                p.newest,
+                p.arrival,
+                p.silent,
+                p.entries,
+            )
+            for name, p in self.peers.items()
+        }
+        return twin
+
+    @property
+    def wakes(self) -> Iterable[tuple[str, float]]:
+        """When each service is looked at again, whatever happens."""
+        return self._wakes.items()
+
+    @property
+    def next_send(self) -> float:
+        return self._next_send
+
+    @property
+    def last_step(self) -> float:
+        return self._last_step
+
+    def _message(self, now: float) -> Heartbeat:
+        message = super()._message(now)
+        for name, at in self._wakes.items():
+            if at == now + LOOK_S:
+                self._wakes[name] = now
+        return message
+
+    def _evidence(self, service: Service, verdicts: list[Verdict], now: float) -> tuple[str, ...]:
+        return ()
+
+    def _note(self, *told: Any, **more: Any) -> None:
+        return
+
+    def _count(self, what: str) -> None:
+        return
+
+    def _alert(self, key: str, now: float, text: str, service: str = "") -> None:
+        if key.startswith("unexpected"):
+            self.unexpected = text
