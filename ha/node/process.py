@@ -61,6 +61,25 @@ def start_time(pid: int) -> int | None:
     return int(fields[19])
 
 
+def group_lives(group: int) -> bool:
+    """Whether a process of the group lives; one that has ended and only waits to be reaped does not."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return any(_is_in(pid, group) for pid in os.listdir("/proc") if pid.isdigit())
+
+
+def _is_in(pid: str, group: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read(4096)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    fields = text[text.rindex(b")") + 2 :].split()
+    return int(fields[2]) == group and fields[0] not in (b"Z", b"X")
+
+
 def children() -> tuple[int, ...]:
     """Pids of this process's children."""
     try:

@@ -34,13 +34,28 @@ RECORD_LIMIT: Final = 4096
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NO_CHECK: Final = frozenset({("/bin/true",), ("/usr/bin/true",)})
 """Stands where a service has no check script: its answer is known."""
+LINGER_S: Final = 0.05
+"""How often it is looked whether the rest of a killed group is gone."""
 _GO: Final = b"g"
 
 
 class Job:
     """One script that runs, or one that an earlier nmond left running."""
 
-    __slots__ = ("gate", "job", "kind", "log", "offset", "orphan", "pid", "pidfd", "service", "start")
+    __slots__ = (
+        "ending",
+        "gate",
+        "job",
+        "killed",
+        "kind",
+        "log",
+        "offset",
+        "orphan",
+        "pid",
+        "pidfd",
+        "service",
+        "start",
+    )
 
     def __init__(self, service: str, job: int, kind: ScriptKind, pid: int, start: int, log: str, offset: int) -> None:
         self.service = service
@@ -57,6 +72,10 @@ class Job:
         """Our end: lets the child go on, and tells afterwards why exec failed."""
         self.orphan = False
         """Not our child: how it ends cannot be known."""
+        self.killed = False
+        """Its process group was signalled: the job is over only when nothing of that is left."""
+        self.ending: tuple[Ended, int] | None = None
+        """How the script itself ended, while others of its group live."""
 
     def packed(self) -> dict[str, Any]:
         return {
@@ -69,6 +88,8 @@ class Job:
             "log": self.log,
             "offset": self.offset,
             "orphan": self.orphan,
+            "killed": self.killed,
+            "ending": self.ending and [self.ending[0].value, self.ending[1]],
         }
 
     @classmethod
@@ -91,7 +112,15 @@ class Job:
             data["offset"],
         )
         job.orphan = bool(data["orphan"])
+        job.killed = bool(data.get("killed"))
+        if ending := data.get("ending"):
+            how, code = ending
+            job.ending = Ended(how), int(code)
         return job
+
+    def group_lives(self) -> bool:
+        """Of a job whose script itself has ended. A number that is a living process's again is another group's."""
+        return process.start_time(self.pid) is None and process.group_lives(self.pid)
 
 
 class Runner:
@@ -231,8 +260,12 @@ class Runner:
             return
         number = signal.SIGKILL if order.force else signal.SIGTERM
         # A child keeps its pid until we reap it; an orphan may be gone, and its number another's.
-        if job.orphan and process.start_time(job.pid) != job.start:
+        if job.ending is not None:
+            if not job.group_lives():
+                return
+        elif job.orphan and process.start_time(job.pid) != job.start:
             return
+        self._mark_killed(job)
         try:
             os.killpg(job.pid, number)
         except ProcessLookupError:
@@ -241,7 +274,19 @@ class Runner:
         except OSError as error:
             self._log.error(f"{job.service}: cannot signal {job.kind.value} (pid {job.pid}): {error}")
 
+    def _mark_killed(self, job: Job) -> None:
+        """On record, too: the nmond after this one must wait for the rest of the group as well."""
+        if job.killed:
+            return
+        job.killed = True
+        try:
+            self._write_record(job)
+        except OSError as error:
+            self._log.error(f"{job.service}: the record of its script cannot be written: {error}")
+
     def _kill_alone(self, job: Job, number: int) -> None:
+        if job.pidfd < 0:
+            return
         try:
             signal.pidfd_send_signal(job.pidfd, number)
         except ProcessLookupError:
@@ -266,6 +311,23 @@ class Runner:
             how, code = (Ended.EXITED, code) if code >= 0 else (Ended.KILLED, -code)
         self._loop.unwatch(job.pidfd)
         os.close(job.pidfd)
+        job.pidfd = -1
+        job.ending = how, code
+        if job.killed:
+            self._linger(job)
+        else:
+            self._over(job)
+
+    def _linger(self, job: Job) -> None:
+        """A shell dies of its signal at once, and leaves behind what ignores it or waits for a dead disk."""
+        if job.group_lives():
+            self._loop.after(LINGER_S, lambda: self._linger(job))
+        else:
+            self._over(job)
+
+    def _over(self, job: Job) -> None:
+        assert job.ending is not None
+        how, code = job.ending
         detail = self._last_line(job)
         refusal = self._refusal(job)
         if refusal and how is Ended.EXITED:
@@ -341,13 +403,14 @@ class Runner:
                 self._log.error(f"{path}: not a record of a script ({error}); removed")
                 os.unlink(path)
                 continue
-            if process.start_time(job.pid) != job.start:
+            rest = job.killed and job.group_lives()
+            if process.start_time(job.pid) != job.start and not rest:
                 os.unlink(path)
                 continue
             job.orphan = True
             job.job = 0
             try:
-                self._follow(job)
+                self._go_on(job, (Ended.LOST, 0) if rest else None)
             except ProcessLookupError:
                 del self.jobs[job.service]
                 os.unlink(path)
@@ -366,4 +429,13 @@ class Runner:
         self.outcomes.update(data["outcomes"])
         for packed in data["jobs"]:
             job = Job.unpacked(packed)
+            self._go_on(job, job.ending)
+
+    def _go_on(self, job: Job, ending: tuple[Ended, int] | None) -> None:
+        """With what another nmond began. Raises ProcessLookupError where a script without ``ending`` is gone."""
+        job.ending = ending
+        if ending is None:
             self._follow(job)
+        else:
+            self.jobs[job.service] = job
+            self._linger(job)

@@ -153,6 +153,54 @@ def test_a_script_that_ignores_sigterm_ends_by_force(bench: Bench) -> None:
     assert (bench.result().code) == signal.SIGKILL
 
 
+SURVIVOR = "(trap '' TERM; echo ready; while :; do sleep 0.01; done) & wait"
+"""The script dies of SIGTERM at once, and what it began does not."""
+
+
+def leave_survivor(bench: Bench) -> None:
+    """SIGTERM has ended the script; the rest of its group lives."""
+    bench.run(bench.script(SURVIVOR))
+    turn_until(bench.loop, lambda: "ready" in bench.output())
+    bench.runner.kill(KillScript("web", 1, force=False))
+    turn_until(bench.loop, lambda: bench.runner.jobs["web"].ending is not None)
+    assert bench.ended == []
+
+
+def replace_nmond(bench: Bench) -> None:
+    """Another one, in which nothing of this one's goes on."""
+    bench.loop.close()
+    bench.loop = Loop()
+    bench.runner = bench.another()
+
+
+def test_a_killed_script_is_over_when_nothing_of_its_group_is_left(bench: Bench) -> None:
+    leave_survivor(bench)
+    bench.runner.kill(KillScript("web", 1, force=True))
+    ended = bench.result()
+    assert (ended.how, ended.code) == (Ended.KILLED, signal.SIGTERM)
+    assert not bench.record().exists()
+
+
+def test_the_rest_of_a_killed_group_is_known_after_a_hand_over(bench: Bench) -> None:
+    leave_survivor(bench)
+    packed = bench.runner.packed()
+    replace_nmond(bench)
+    bench.runner.unpack(json.loads(json.dumps(packed)))
+    bench.runner.kill(KillScript("web", 1, force=True))
+    ended = bench.result()
+    assert (ended.how, ended.code) == (Ended.KILLED, signal.SIGTERM)
+
+
+def test_the_rest_of_a_killed_group_is_found_after_a_crash(bench: Bench) -> None:
+    leave_survivor(bench)
+    replace_nmond(bench)
+    assert bench.runner.adopt() == {"web": ScriptKind.START}
+    assert bench.ended == []
+    bench.runner.kill(KillScript("web", 0, force=True))
+    assert bench.result().how is Ended.LOST
+    assert not bench.record().exists()
+
+
 def test_a_script_that_has_not_begun_is_taken_off_the_queue(bench: Bench) -> None:
     bench.runner.run(bench.script(f"touch {bench.folder}/ran"))
     bench.runner.kill(KillScript("web", 1, force=False))
