@@ -45,7 +45,8 @@ lint: setup ## ruff, mypy --strict, import contracts, shell scripts
 	@if command -v shellcheck >/dev/null; then shellcheck init/ezha.init conf/examples/*.cluster tools/system-packages .ci/run && shellcheck --shell=sh init/env.sh; fi
 
 .PHONY: bench
-bench: setup system ## The full measurements of docs/performance.md (long)
+bench: setup ## The full measurements of docs/performance.md (25 minutes)
+	@tools/system-packages keepalived
 	$(BIN)/python -m bench
 
 .PHONY: docs
