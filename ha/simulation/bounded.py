@@ -15,6 +15,11 @@ What is modelled, and what is not:
 * A script takes as long as it likes, and never hangs beyond its timeout. Physically a service is up from the begin of
   its start script to the end of a stop script that succeeds, or to the power-off. A status script that succeeds tells
   the truth; one that fails tells nothing.
+* A heartbeat that tells nothing new is *plain*: its receiver is awake, has nothing due, heard the sender less than T ago,
+  and finds in it the same incarnation, news and kind of acknowledgement. To take it in changes one age, and commutes
+  with whatever else may happen to the receiver in that instant; so it is taken in as soon as it is sent, or lost then.
+  A look at the time that does nothing but send the period's message commutes likewise, and comes first in an instant:
+  a pause, crash or power-off right before it is the same at the end of the instant before.
 * nmond dies between two events, or within one, after "persisted" or after "sent". The supervisor starts it again
   within the same instant. A script that runs goes on as an orphan. Death before "persisted" is death before the event.
 * A pause stops nmond (its scripts go on), a power-off stops everything; it lasts until it ends by itself.
@@ -70,8 +75,9 @@ class Bounds:
 
     faults: int = 3
     commands: int = 1
-    pause: int = T - 1
-    """The longest pause, in steps. T or more lets a node sleep through its own death."""
+    pause: int = T
+    """The longest pause, in steps. One that begins right before a heartbeat counts from the instant before it, so T lets a
+    node sleep for just less than T, and more lets it sleep through its own death."""
     kinds: tuple[str, ...] = ("lose", "fail", "crash", "off", "pause", "replay")
     """The faults that may happen."""
     actions: tuple[Action, ...] = (Action.UNFREEZE, Action.FREEZE_STOP, Action.STOP, Action.START, Action.SWITCH)
@@ -100,6 +106,8 @@ class Move(NamedTuple):
     """1: nmond dies after "persisted"; 2: after "sent"."""
     action: int = 0
     """Index in ``Bounds.actions``."""
+    lost: int = 0
+    """Bit k: the plain heartbeat that this move sends to node k is lost."""
 
 
 class Packet(NamedTuple):
@@ -202,6 +210,8 @@ class World:
     cells: Counter[Cell] = field(default_factory=Counter)
     order: tuple[str, ...] = ("persist", "send", "run")
     """What a driver owes, in this order. Another order is for tests of the checkers."""
+    absorbed: int = 0
+    """Bit k: a plain heartbeat was taken in by node k in the move that led here."""
 
     # ------------------------------------------------------------------------------------- beginning
 
@@ -289,13 +299,15 @@ class World:
         """This world stays as it is. Raises Violation or Unarbitrated."""
         world, effects = self._after(move, bounds)
         for node in range(2):
+            if world.hosts[node].inbox is not self.hosts[node].inbox or move.kind == Kind.TIME:
+                world._absorb(node, move.lost)
             if world.hosts[node].contested and not contends(world.hosts[1 - node]):
                 host = world.hosts[node] = world.hosts[node].sibling()
                 host.contested = False
         return world, effects
 
     def _after(self, move: Move, bounds: Bounds) -> tuple["World", Effects | None]:
-        kind, node, cut, number = move
+        kind, node, cut, number, _ = move
         hosts = self.hosts.copy()
         world = World(hosts, self.now, self.faults, self.commands, self.cells, self.order)
         if kind == Kind.TIME:
@@ -349,6 +361,50 @@ class World:
                 host.paused += 1
                 for packet in host.inbox:
                     host.reached = max(host.reached, packet.sent)
+        for node in range(2):
+            self._beat(node)
+
+    def _beat(self, node: int) -> None:
+        """The heartbeat of a new period, where the look at the time does nothing else."""
+        host = self.hosts[node]
+        engine = host.engine
+        if engine is None or host.paused >= 0 or host.inbox or host.untold is not None:
+            return
+        if engine.next_send > self.now or any(at <= self.now for _, at in engine.wakes):
+            return
+        if any(not p.silent and p.silent_at <= self.now for p in engine.peers.values()):
+            return
+        beaten = host.copy()
+        engine = beaten.engine
+        assert engine is not None
+        service = engine.services[WEB]
+        effects = engine.handle(Tick(), self.now)
+        if engine.services[WEB] is service and effects.send is not None and not effects.persist:
+            self.hosts[node] = beaten
+            self._send(node, effects.send)
+
+    def _absorb(self, node: int, lost: int) -> None:
+        """A plain heartbeat is taken in, or lost, as soon as it is sent."""
+        host = self.hosts[node]
+        engine = host.engine
+        if len(host.inbox) != 1 or engine is None or host.paused >= 0 or host.untold is not None:
+            return
+        packet = host.inbox[0]
+        if packet.sent != self.now or not plain(engine, packet.message, self.now):
+            return
+        self.absorbed |= 1 << node
+        if lost & (1 << node):
+            host = self.hosts[node] = host.sibling()
+            host.inbox = ()
+            self.faults -= 1
+            return
+        host = self.hosts[node] = host.copy()
+        host.inbox = ()
+        engine = host.engine
+        assert engine is not None
+        service = engine.services[WEB]
+        effects = self._hear(node, packet, packet.sent, 0)
+        assert engine.services[WEB] is service and effects.send is None, "a plain heartbeat changes nothing"
 
     def _script_ends(self, host: Host, good: bool) -> ScriptEnded:
         """What it did to the machine, and what nmond will be told."""
@@ -457,6 +513,31 @@ class World:
         if host.contested or other.contested:
             raise Unarbitrated(f"{text}; one of them went ahead after {T} s without a word of the other")
         raise Violation(text)
+
+
+def plain(engine: Probe, message: Heartbeat, now: int) -> bool:
+    """Whether the message tells the engine only that its peer lives, which it knows, and the time calls for nothing."""
+    if engine.next_deadline() <= now:
+        return False
+    for peer in engine.peers.values():
+        newest = peer.newest
+        if newest is None or peer.silent or newest.incarnation != message.incarnation or message.seq <= newest.seq:
+            return False
+        if entry_of(newest) != entry_of(message) or newest.handovers != message.handovers:
+            return False
+        if acknowledged(engine, newest) != acknowledged(engine, message):
+            return False
+    return True
+
+
+def acknowledged(reader: Probe, message: Heartbeat) -> int:
+    """What a message tells its reader of its own messages: 0 nothing, 1 heard, 2 the present claim is heard."""
+    for ack in message.acks:
+        if ack.node == reader.id and ack.incarnation == reader.incarnation:
+            newest = max(ack.seqs, default=0)
+            claim = reader.services[WEB].claim_seq
+            return 0 if newest == 0 else 2 if claim and newest >= claim else 1
+    return 0
 
 
 _STEPS: Final = frozenset({Kind.DELIVER, Kind.TICK, Kind.END, Kind.FAIL, Kind.COMMAND, Kind.REPLAY})

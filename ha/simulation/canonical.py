@@ -22,7 +22,7 @@ from ha.fsm.message import Heartbeat, ServiceEntry
 from ha.fsm.record import ServiceRecord
 from ha.fsm.service import ORPHAN
 from ha.fsm.states import Action, ScriptKind
-from ha.simulation.bounded import NODES, SERVICE, WEB, Packet, T, World, entry_of
+from ha.simulation.bounded import NODES, SERVICE, WEB, Packet, T, World, acknowledged, entry_of
 from ha.simulation.probe import Probe
 
 GAP: Final = 4
@@ -166,23 +166,11 @@ def _message(told: list[int], scale: _Scale, reader: Probe | None, node: int, me
     told += (
         scale.lives[sender][life],
         scale.stamps[sender][life, message.seq],
-        _acknowledged(reader, message),
+        0 if reader is None else acknowledged(reader, message),
         len(message.handovers),
         message.left,
     )
     _entry(told, scale, entry_of(message))
-
-
-def _acknowledged(reader: Probe | None, message: Heartbeat) -> int:
-    """What the message tells its reader of its own messages: 0 nothing, 1 heard, 2 the present claim is heard."""
-    if reader is None:
-        return 0
-    for ack in message.acks:
-        if ack.node == reader.id and ack.incarnation == reader.incarnation:
-            newest = max(ack.seqs, default=0)
-            claim = reader.services[WEB].claim_seq
-            return 0 if newest == 0 else 2 if claim and newest >= claim else 1
-    return 0
 
 
 def _engine(told: list[int], scale: _Scale, engine: Probe, node: int, now: int) -> None:

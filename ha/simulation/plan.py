@@ -94,6 +94,8 @@ class Plan:
     rules: str = "ezha"
     noise: tuple[tuple[str, float], ...] = field(default=())
     """What is not a fault of its own: loss, delay, drift … (``ha.simulation.noise``)."""
+    setting: str = "nodes=2"
+    """The cluster (``ha.simulation.settings``), where it is not the user's own."""
     mix: str = ""
     """What kind of history was drawn, for people."""
 
@@ -109,6 +111,7 @@ class Plan:
             f"seed {self.seed}",
             f"rules {self.rules}",
             f"seconds {_number(self.seconds)}",
+            f"setting {self.setting}",
             *([f"mix {self.mix}"] if self.mix else []),
             *(f"noise {name} {_number(value)}" for name, value in self.noise),
         ]
@@ -153,7 +156,7 @@ def parse_plan(text: str, nodes: Iterable[str], services: Iterable[str], name: s
             continue
         word, _, value = content.partition(" ")
         try:
-            if word in ("seed", "rules", "seconds", "mix"):
+            if word in ("seed", "rules", "seconds", "setting", "mix"):
                 head[word] = value.strip()
             elif word == "noise":
                 noise.append(_noise(value))
@@ -171,7 +174,15 @@ def parse_plan(text: str, nodes: Iterable[str], services: Iterable[str], name: s
     except PlanError as error:
         raise PlanError(f"{name}: {error}") from None
     faults.sort(key=lambda f: f.at)
-    return Plan(head.get("seed", "0"), seconds, tuple(faults), rules, tuple(noise), head.get("mix", ""))
+    return Plan(
+        head.get("seed", "0"),
+        seconds,
+        tuple(faults),
+        rules,
+        tuple(noise),
+        head.get("setting", "nodes=2"),
+        head.get("mix", ""),
+    )
 
 
 def _noise(value: str) -> tuple[str, float]:

@@ -1,0 +1,294 @@
+"""What must never be, judged from outside: by what physically runs, what stands on disks, and what went over the wire.
+
+The checkers believe no node. Where protection is "none" there is no arbiter, so a dual run that nothing in the world
+could have told the starting node of is not called a violation: it is counted as *dual* (hazards H3, H4). The fact that
+excuses it is the world's, not the engine's: nothing newer of the other node reached the starting one for its timeout.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from ha.fsm.config import PathId
+from ha.fsm.events import Command, Ended, Note, NoteKind, Reply
+from ha.fsm.evidence import holds
+from ha.fsm.identity import node_id
+from ha.fsm.message import Heartbeat, ServiceEntry
+from ha.fsm.record import NodeRecord
+from ha.fsm.states import Action, ScriptKind, State
+from ha.node import recordfile, statefile
+from ha.node.layout import Layout
+from ha.simulation.agenda import Agenda
+from ha.simulation.machine import Machine
+from ha.simulation.scripts import Script
+from ha.simulation.trace import Entry, Kind, Trace
+
+TICK_S = 0.002
+"""A decision may be later than its deadline by so much where nmond is scheduled."""
+_LAYOUT = Layout()
+_NOTES = {
+    NoteKind.TRANSITION: Kind.STATE,
+    NoteKind.REFUSED: Kind.REFUSED,
+    NoteKind.PATH: Kind.PATH,
+    NoteKind.PEER: Kind.PEER,
+    NoteKind.ALERT: Kind.ALERT,
+}
+_THAWS = frozenset({Action.START, Action.UNFREEZE, Action.FREEZE_START, Action.FORCE_START, Action.SWITCH})
+_RIGHT = {
+    ScriptKind.CHECK: frozenset({State.STARTING}),
+    ScriptKind.START: frozenset({State.STARTING}),
+    ScriptKind.STOP: frozenset({State.STOPPING, State.STARTING}),
+}
+"""What must stand on the disk before a script runs."""
+
+
+@dataclass(slots=True)
+class Hearing:
+    """What truly reached one node of another, as the wire knows it."""
+
+    newest: tuple[int, int, int] = (0, 0, 0)
+    """Counter, nonce and sequence number of the newest message."""
+    at: float | None = None
+    """True time at which something newer last came; None: never, in the life of this nmond."""
+    message: Heartbeat | None = None
+
+
+@dataclass(slots=True)
+class Asked:
+    """A command under way."""
+
+    command: Command
+    node: str
+    life: int
+    finals: int = 0
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a history came to."""
+
+    safety: list[str] = field(default_factory=list)
+    liveness: list[str] = field(default_factory=list)
+    dual: int = 0
+    situations: Counter[str] = field(default_factory=Counter)
+
+
+class Checkers:
+    """Hears and sees everything (``machine.Watcher``, ``ezha.Ear``), and writes it into the trace."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        agenda: Agenda,
+        machines: dict[str, Machine],
+        timeout_of: Callable[[Machine, str], float],
+        service_id: Callable[[Machine, str], int | None],
+        nodes_of: Callable[[str], tuple[str, ...]],
+    ) -> None:
+        """``timeout_of(machine, other)``: T of the other node as this one has it; ``nodes_of(service)``."""
+        self.trace = trace
+        self._agenda = agenda
+        self.findings = Findings()
+        self.machines = machines
+        self._timeout_of = timeout_of
+        self._service_id = service_id
+        self._nodes_of = nodes_of
+        self._names: dict[int, str] = {}
+        self._began: dict[str, float] = {}
+        self._hearing: dict[tuple[str, str], Hearing] = {}
+        self._sent: dict[str, tuple[int, int]] = {}
+        self.frozen: set[tuple[str, str]] = set()
+        self.asked: dict[str, Asked] = {}
+        self.overridden: set[str] = set()
+        """Services in which an operator overrode the rules (``--i-know``, force-start): outside every zero."""
+        self.duals: set[str] = set()
+        """Services that ran twice without anybody being able to know, until an operator ends it."""
+
+    def begin(self, services: Iterable[str]) -> None:
+        """All machines are there. A new service is frozen everywhere."""
+        self._names = {node_id(name): name for name in self.machines}
+        self.frozen = {(node, service) for service in services for node in self._nodes_of(service)}
+
+    # -------------------------------------------------------------------------------------------- telling
+
+    def _say(self, kind: Kind, node: str, service: str, text: str) -> None:
+        self.trace.add(Entry(self._agenda.now, kind, node, service, text))
+
+    def violation(self, text: str, node: str = "", service: str = "") -> None:
+        self._say(Kind.VIOLATION, node, service, text)
+        self.findings.safety.append(f"{service + ': ' if service else ''}{text}")
+
+    def told(self, machine: Machine, text: str) -> None:
+        self._say(Kind.NODE, machine.name, "", text)
+
+    def noted(self, machine: Machine, note: Note) -> None:
+        source = note.source.name if note.source is not None else ""
+        dest = note.dest.name if note.dest is not None else ""
+        at = machine.agenda.now
+        entry = Entry(at, _NOTES[note.kind], machine.name, note.service, note.text, source, dest, note.evidence)
+        self.trace.add(entry)
+        if note.kind is NoteKind.TRANSITION:
+            self.findings.situations[f"{source} → {dest}"] += 1
+            if note.source is State.START_READY and note.dest is State.STARTING:
+                self._evidence(machine, note.service)
+
+    # ------------------------------------------------------------------------------------------- messages
+
+    def sent(self, machine: Machine, message: Heartbeat) -> None:
+        key = (message.incarnation.counter, message.seq)
+        before = self._sent.get(machine.name, (0, 0))
+        if key <= before and not machine.record_lost:
+            self.violation(f"message {key} after {before}: incarnations and sequence numbers only rise", machine.name)
+        self._sent[machine.name] = key
+        self.trace.event(machine.agenda.now, 1, message.node, message.seq)
+
+    def heard(self, machine: Machine, path: PathId, message: Heartbeat) -> None:
+        sender = self._names.get(message.node, "")
+        now = machine.agenda.now
+        self.trace.event(now, 2, message.node, message.seq)
+        if sender == machine.name or not sender:
+            return
+        known = self._hearing.get((machine.name, sender))
+        if known is None:
+            known = self._hearing[machine.name, sender] = Hearing()
+        key = (message.incarnation.counter, message.incarnation.nonce, message.seq)
+        if self.trace.messages:
+            self.trace.add(Entry(now, Kind.MESSAGE, machine.name, "", str(path.index), sender, machine.name))
+        if key[0] < known.newest[0] or (key[0] == known.newest[0] and known.message and key[1] != known.newest[1]):
+            return
+        if key[::2] > known.newest[::2]:
+            known.newest, known.at, known.message = key, now, message
+
+    def _silent(self, machine: Machine, other: str) -> bool:
+        """Nothing newer of ``other`` reached this nmond for T, by true time and the rate of its clock."""
+        known = self._hearing.get((machine.name, other))
+        began = self._began.get(machine.name, 0.0)
+        last = max(began, known.at if known is not None and known.at is not None else 0.0)
+        limit = self._timeout_of(machine, other) / machine.clock.rate
+        return machine.agenda.now - last >= limit - TICK_S
+
+    # ------------------------------------------------------------------------------------------- evidence
+
+    def _evidence(self, machine: Machine, service: str) -> None:
+        """A claim was settled: every other node was silent, or has said that it does not hold the service."""
+        if service in self.overridden:
+            return
+        number = self._service_id(machine, service)
+        for other in self._nodes_of(service):
+            if other == machine.name or self._silent(machine, other):
+                continue
+            known = self._hearing.get((machine.name, other))
+            message = known.message if known is not None else None
+            entry = _entry(message, number)
+            if message is None or entry is None:
+                self.violation(
+                    f"starts, though {other} is not silent and has said nothing of it", machine.name, service
+                )
+            elif holds(entry) or entry.state in (State.START_READY, State.UNKNOWN):
+                part = " and unclean" if entry.unclean else ""
+                text = f"starts, though {other} said last that it is {entry.state.name}{part}"
+                self.violation(text, machine.name, service)
+            elif not message.left and not any(a.node == node_id(machine.name) for a in message.acks):
+                self.violation(f"starts, though {other} has not answered", machine.name, service)
+
+    # ------------------------------------------------------------------------------------------- machines
+
+    def launched(self, machine: Machine, script: Script) -> None:
+        service, kind = script.service, script.kind
+        self._say(Kind.SCRIPT, machine.name, service, f"{kind.value} script begins")
+        for running in machine.scripts.get(service, ()):
+            self.violation(f"{kind.value} script beside its {running.kind.value} script", machine.name, service)
+        right = _RIGHT.get(kind)
+        if right is not None:
+            found = _on_disk(machine, service)
+            if found not in right:
+                text = f"{kind.value} script, though its disk says {found.name if found else 'nothing'}"
+                self.violation(text, machine.name, service)
+            told = _exported(machine, service)
+            if told is not None and found is not None and told is not found:
+                self.violation(f"{kind.value} script, though STATE says {told.name}", machine.name, service)
+        if kind is ScriptKind.START and (machine.name, service) in self.frozen and service not in self.overridden:
+            self.violation("starts where it is frozen", machine.name, service)
+
+    def ended(self, machine: Machine, script: Script, how: Ended, code: int) -> None:
+        self._say(Kind.SCRIPT, machine.name, script.service, f"{script.kind.value} script {how.value} {code}")
+        if how is not Ended.EXITED or code:
+            self.findings.situations[f"{script.kind.value} script: {how.value} {code}"] += 1
+
+    def up(self, machine: Machine, service: str) -> None:
+        self._say(Kind.UP, machine.name, service, "physically up")
+        for other in self.machines.values():
+            if other is machine or service not in other.up:
+                continue
+            if self._silent(machine, other.name):
+                self._dual(machine, service, f"up on {other.name}, too, of which nothing newer came for its timeout")
+            elif service in self.overridden:
+                self._dual(machine, service, f"up on {other.name}, too: an operator overrode the rules")
+            else:
+                self.violation(f"physically up on {other.name} and {machine.name} at once", machine.name, service)
+
+    def _dual(self, machine: Machine, service: str, text: str) -> None:
+        self.findings.dual += 1
+        self.duals.add(service)
+        self._say(Kind.DUAL, machine.name, service, text)
+
+    def down(self, machine: Machine, service: str) -> None:
+        self._say(Kind.DOWN, machine.name, service, "physically down")
+
+    def persisted(self, machine: Machine, record: NodeRecord) -> None:
+        del machine, record
+
+    def lateness(self, machine: Machine, seconds: float) -> None:
+        # A clock that stood, a pause, a start: what was not scheduled may be late.
+        if machine.disturbed != machine.agenda.now and seconds > machine.lateness + TICK_S:
+            self.violation(f"a deadline was looked at {seconds * 1000:.1f} ms late", machine.name)
+
+    # ------------------------------------------------------------------------------------------- operators
+
+    def ask(self, machine: Machine, command: Command) -> None:
+        self.asked[command.id] = Asked(command, machine.name, machine.lives)
+        if command.override or command.action is Action.FORCE_START:
+            self.overridden.add(command.service)
+        if command.action in _THAWS:
+            self.frozen.discard((machine.name, command.service))
+
+    def replied(self, machine: Machine, reply: Reply) -> None:
+        asked = self.asked.get(reply.id)
+        if reply.final:
+            self._say(Kind.REPLY, machine.name, reply.service, f"{'done' if reply.ok else 'refused'}: {reply.text}")
+        if asked is None:
+            self.violation(f"an answer to nobody: {reply.id}", machine.name, reply.service)
+            return
+        if not reply.final:
+            return
+        asked.finals += 1
+        if asked.finals > 1:
+            self.violation(f"{asked.command.action.value} was answered twice", machine.name, reply.service)
+        if reply.ok and asked.command.action is Action.FREEZE_STOP:
+            self.frozen.add((machine.name, reply.service))
+
+    def began(self, machine: Machine) -> None:
+        """A new nmond begins to listen, and knows of nobody."""
+        self._began[machine.name] = machine.agenda.now
+        for other in self.machines:
+            self._hearing.pop((machine.name, other), None)
+
+
+def _entry(message: Heartbeat | None, number: int | None) -> ServiceEntry | None:
+    if message is None or number is None:
+        return None
+    return next((e for e in message.services if e.id == number), None)
+
+
+def _on_disk(machine: Machine, service: str) -> State | None:
+    """What a power cut would leave."""
+    data = machine.files.on_disk.get(_LAYOUT.record)
+    if data is None:
+        return None
+    record = recordfile.decode(data, machine.name).record
+    return next((s.state for s in record.services if s.name == service), None)
+
+
+def _exported(machine: Machine, service: str) -> State | None:
+    data = machine.files.files.get(_LAYOUT.state(service, machine.name))
+    return None if data is None else statefile.decode(data)

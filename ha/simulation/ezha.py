@@ -1,0 +1,377 @@
+"""nmond in the simulated world: the production engine, driver, store, codec and parser on a simulated machine.
+
+What is simulated is what lies around them: the loop that turns at every event, the workers that send and listen, and
+the moments between two effects at which a crash may come. The order of a turn is ``ha.node.loop``'s.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Protocol
+
+from ha.fsm.config import PathId
+from ha.fsm.events import (
+    Command,
+    ConfigChanged,
+    Ended,
+    Event,
+    KillScript,
+    Leave,
+    MessageReceived,
+    Note,
+    Reply,
+    RunScript,
+    ScriptEnded,
+    Tick,
+)
+from ha.fsm.message import Heartbeat
+from ha.fsm.record import NodeRecord
+from ha.fsm.service import ORPHAN
+from ha.fsm.states import ScriptKind
+from ha.heartbeats.codec import decode, encode
+from ha.heartbeats.path import PathLine
+from ha.node.beginning import first_engine
+from ha.node.config import ConfigError, Configuration, Texts, parse
+from ha.node.driver import Driver
+from ha.node.layout import Layout
+from ha.node.running import FAREWELL_GAP_S, FAREWELLS
+from ha.node.screening import RefusedError, screen
+from ha.node.store import Store
+from ha.simulation.coverage import Cell, WatchedEngine
+from ha.simulation.disk import Disk, DiskError
+from ha.simulation.machine import Machine
+from ha.simulation.network import Network
+
+HANDOVER_S = (0.09, 0.18)
+"""An exec takes so long, during which nmond neither hears nor decides (docs/performance.md)."""
+FAILED_START_S = 1.0
+"""An nmond that could not start is tried again after this."""
+_ROUNDING_S = 1e-6
+"""A timer must not fire a rounding error too early, and again and again."""
+_LAYOUT = Layout()
+_read = lru_cache(maxsize=64)(decode)
+
+
+class Ear(Protocol):
+    """Who hears what an nmond says and decides: the trace, and the checkers."""
+
+    def noted(self, machine: Machine, note: Note) -> None: ...
+
+    def replied(self, machine: Machine, reply: Reply) -> None: ...
+
+    def sent(self, machine: Machine, message: Heartbeat) -> None: ...
+
+    def heard(self, machine: Machine, path: PathId, message: Heartbeat) -> None: ...
+
+    def persisted(self, machine: Machine, record: NodeRecord) -> None: ...
+
+    def lateness(self, machine: Machine, seconds: float) -> None: ...
+
+    def told(self, machine: Machine, text: str) -> None:
+        """Of nmond itself: it starts, cannot, leaves."""
+
+    def began(self, machine: Machine) -> None:
+        """A new nmond begins to listen."""
+
+
+class CrashError(Exception):
+    """nmond dies here: between two effects."""
+
+
+class Nmond:
+    """``ha.simulation.machine.Program``. ``texts``: the configuration as it stands on this node just now."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        texts: Callable[[], Texts],
+        network: Network,
+        disks: dict[str, Disk],
+        ear: Ear,
+        cells: Counter[Cell],
+    ) -> None:
+        self.machine = machine
+        self._texts = texts
+        self._network = network
+        self._disks = disks
+        self._ear = ear
+        self._cells = cells
+        self._store = Store(_LAYOUT, machine.name, machine.files)
+        self._ended = False
+        self._scripts: deque[RunScript] = deque()
+        self._message: Heartbeat | None = None
+        self._last = b""
+        self._armed = float("inf")
+        self._configuration: Configuration
+        self._lines: list[PathLine] = []
+        self.driver: Driver
+        self.crash_in = 0
+        """nmond dies at its so-manieth effect from now on; 0: it does not."""
+        self.refused: Counter[str] = Counter()
+
+    @property
+    def engine(self) -> WatchedEngine:
+        engine = self.driver.engine
+        assert isinstance(engine, WatchedEngine)
+        return engine
+
+    # ------------------------------------------------------------------------------------------- beginning
+
+    def start(self, boot: bool, orphans: dict[str, ScriptKind]) -> None:
+        machine = self.machine
+        try:
+            self._configuration = parse(self._texts(), machine.name)
+        except ConfigError as error:
+            self._ear.told(machine, f"nmond cannot start: {error.problems[0]}")
+            machine.exit()
+            return
+        loaded = self._store.load(f"boot-{machine.boots}")
+        for problem in loaded.problems:
+            self._ear.told(machine, problem)
+        nonce = machine.draw.whole(0, 2**32 - 1)
+        engine = first_engine(
+            WatchedEngine, self._configuration, machine.name, loaded, nonce, machine.now(), orphans, cells=self._cells
+        )
+        for service in orphans:
+            machine.adopt(service, lambda how, code, service=service: self._script_ended(service, ORPHAN, how, code))  # type: ignore[misc]
+        self.driver = Driver(engine, self, machine.now)
+        self._ear.began(machine)
+        self._ear.told(machine, f"nmond starts {'after a boot' if loaded.boot else 'in the same boot'}")
+        try:
+            self.driver.start()
+        except OSError as error:
+            self._ear.told(machine, f"nmond cannot start: {error.strerror}")
+            machine.end_program()
+            machine.later(FAILED_START_S, machine.restart)
+            return
+        except CrashError:
+            machine.kill()
+            return
+        self._listen()
+        self._turn()
+
+    def _listen(self) -> None:
+        """Workers look at the slots of others once a period, each in its own rhythm."""
+        mine = self.machine.name
+        self._lines = [line for line in self._configuration.lines if line.node == mine]
+        for line in self._configuration.lines:
+            if line.node != mine and line.is_disk:
+                period = self._configuration.cluster.period_of(line.node)
+                _Look(self, line.id, self._disks[line.device], period)
+
+    def end(self) -> None:
+        self._ended = True
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    # ---------------------------------------------------------------------------------------------- events
+
+    def receive(self, path: PathId, data: bytes, at: float) -> None:
+        try:
+            message = screen(path, data, self.machine.name, self.driver.engine.incarnation, _read)
+        except RefusedError as error:
+            self.refused[str(error)] += 1
+            return
+        self._ear.heard(self.machine, path, message)
+        self._turn(MessageReceived(message, path, at))
+
+    def command(self, command: Command) -> None:
+        self._turn(command)
+
+    def leave(self) -> None:
+        self._ear.told(self.machine, "ezha is asked to leave the cluster")
+        self._turn(Leave())
+
+    def resumed(self) -> None:
+        self._turn()
+
+    def reload(self) -> None:
+        """SIGHUP: the files as they are now, or not at all."""
+        try:
+            new = parse(self._texts(), self.machine.name)
+        except ConfigError as error:
+            self._ear.told(self.machine, f"configuration not taken over: {error.problems[0]}")
+            return
+        objections = self.engine.objections(new.cluster)
+        if objections:
+            self._ear.told(self.machine, f"configuration not taken over: {objections[0]}")
+            return
+        self._configuration = new
+        self._lines = [line for line in new.lines if line.node == self.machine.name]
+        self._ear.told(self.machine, "configuration taken over")
+        self._turn(ConfigChanged(new.cluster))
+
+    def restart(self) -> None:
+        """``ezha.init restart``: hand over by exec."""
+        self._turn()
+        if self._ended:
+            return
+        machine = self.machine
+        plain = self.engine.snapshot()
+        self._ear.told(machine, "ezha is restarted: nmond hands over")
+        machine.stop_program()
+
+        def go_on() -> None:
+            if not self._ended:
+                engine = WatchedEngine.restore(plain, self._configuration.cluster, machine.name, machine.now())
+                assert isinstance(engine, WatchedEngine)
+                engine.cells = self._cells
+                left = self.driver
+                self.driver = Driver(engine, self, machine.now)
+                self.driver.late_ever = left.late_ever
+            machine.continue_program()
+            if not self._ended:
+                machine.tell(lambda _: self._turn(Tick()))
+
+        machine.later(machine.draw.between(*HANDOVER_S), go_on)
+
+    def _script_ended(self, service: str, job: int, how: Ended, code: int) -> None:
+        self.machine.tell(lambda _: self._turn(ScriptEnded(service, job, how, code)))
+
+    # ----------------------------------------------------------------------------------------------- loop
+
+    def _turn(self, event: Event | None = None) -> None:
+        """A turn of the loop: time that has passed, the event, then what waits."""
+        if self._ended:
+            return
+        driver = self.driver
+        try:
+            driver.tick()
+            if event is not None:
+                driver.post(event)
+            while driver.busy:
+                driver.work()
+            self._hand_over()
+            while self._scripts:
+                self._launch(self._scripts.popleft())
+        except CrashError:
+            self._ear.told(self.machine, "nmond dies between two effects")
+            self.machine.kill()
+            return
+        if driver.late_max:
+            self._ear.lateness(self.machine, driver.take_late())
+        self._arm()
+
+    def _arm(self) -> None:
+        """Come back when the engine wants to."""
+        clock, now = self.machine.clock, self.machine.agenda.now
+        due = clock.when(self.driver.due()) + _ROUNDING_S if not clock.standing else now
+        if due < self._armed:
+            self._armed = due
+            self.machine.agenda.at(due, lambda: self._fire(due))
+
+    def _fire(self, due: float) -> None:
+        if self._ended or due != self._armed:
+            return
+        self._armed = float("inf")
+        self.machine.tell(lambda _: self._timer())
+
+    def _timer(self) -> None:
+        if self.driver.due() > self.machine.now():
+            self._arm()
+        else:
+            self._turn()
+
+    def _point(self) -> None:
+        """Between two effects."""
+        if self.crash_in:
+            self.crash_in -= 1
+            if not self.crash_in:
+                raise CrashError
+
+    # --------------------------------------------------------------------------- the driver's world (``World``)
+
+    def kill(self, order: KillScript) -> None:
+        self._point()
+        self.machine.signal(order.service, order.job, order.force)
+
+    def persist(self, record: NodeRecord) -> None:
+        self._point()
+        self._store.save(record, f"boot-{self.machine.boots}")
+        self._ear.persisted(self.machine, record)
+        self._point()
+
+    def send(self, message: Heartbeat) -> None:
+        self._message = message
+
+    def run(self, script: RunScript) -> None:
+        self._scripts.append(script)
+
+    def tell(self, note: Note) -> None:
+        self._ear.noted(self.machine, note)
+
+    def answer(self, reply: Reply) -> None:
+        self._ear.replied(self.machine, reply)
+
+    def left(self) -> None:
+        self._hand_over()
+        self._ear.told(self.machine, "ezha has left the cluster")
+        self._farewell(FAREWELLS - 1)
+
+    # ---------------------------------------------------------------------------------------------- workers
+
+    def _hand_over(self) -> None:
+        message, self._message = self._message, None
+        if message is None:
+            return
+        self._point()
+        self._ear.sent(self.machine, message)
+        self._last = encode(message)
+        self._transmit()
+        self._point()
+
+    def _transmit(self) -> None:
+        for line in self._lines:
+            if line.is_disk:
+                self._disks[line.device].write(self.machine.name, line.id, self._last, lambda good: None)
+            else:
+                self._network.send(line.id, self._last)
+
+    def _farewell(self, left: int) -> None:
+        if self._ended:
+            return
+        if left:
+            self._transmit()
+            self.machine.later(FAREWELL_GAP_S, lambda: self.machine.tell(lambda _: self._farewell(left - 1)))
+        else:
+            self.machine.exit()
+
+    def _launch(self, order: RunScript) -> None:
+        self._point()
+        try:
+            self._store.export_local(order.service, self.engine.services[order.service].state)
+        except OSError as error:
+            self._ear.told(self.machine, f"STATE of {order.service} cannot be written: {error.strerror}")
+        service, job = order.service, order.job
+        self.machine.run(order, lambda how, code: self._script_ended(service, job, how, code))
+        self._point()
+
+
+class _Look:
+    """A listener of a disk path: looks at a slot once a period, for as long as its nmond lives."""
+
+    __slots__ = ("_disk", "_last", "_nmond", "_path", "_period")
+
+    def __init__(self, nmond: Nmond, path: PathId, disk: Disk, period: float) -> None:
+        self._nmond = nmond
+        self._path = path
+        self._disk = disk
+        self._period = period
+        self._last = b""
+        nmond.machine.later(nmond.machine.draw.between(0, period), self._look)
+
+    def _look(self) -> None:
+        nmond = self._nmond
+        if nmond.ended:
+            return
+        machine = nmond.machine
+        try:
+            block = self._disk.read(machine.name, self._path)
+        except DiskError:
+            block = None
+        if block and block != self._last:
+            self._last = block
+            machine.receive(self._path, block)
+        machine.later(self._period / machine.clock.rate, self._look)

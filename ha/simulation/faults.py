@@ -1,0 +1,289 @@
+"""Does to the world what a plan says, and undoes it.
+
+Each verb is a method that returns how it is undone, or None where it is over at once. What is right it does not know.
+"""
+
+from collections.abc import Callable, Iterable
+from itertools import count
+
+from ha.fsm.config import PathId
+from ha.fsm.events import Command
+from ha.fsm.states import Action, ScriptKind
+from ha.node import recordfile
+from ha.node.config import Texts
+from ha.node.layout import Layout
+from ha.simulation.checkers import Checkers
+from ha.simulation.disk import Disk
+from ha.simulation.ezha import Nmond
+from ha.simulation.machine import Machine
+from ha.simulation.network import Link, Network
+from ha.simulation.plan import MEDIA, Fault
+from ha.simulation.trace import Entry, Kind, Trace
+
+Undo = Callable[[], None]
+_LAYOUT = Layout()
+
+
+class Faults:
+    """The hand that breaks things."""
+
+    def __init__(
+        self,
+        machines: dict[str, Machine],
+        network: Network,
+        disks: dict[str, Disk],
+        trace: Trace,
+        checkers: Checkers,
+        texts: dict[str, Texts],
+    ) -> None:
+        """``texts``: by node, the files as they stand there; changed by ``configure``."""
+        self._machines = machines
+        self._network = network
+        self._disks = disks
+        self._trace = trace
+        self._checkers = checkers
+        self._texts = texts
+        self._active: dict[int, tuple[Fault, Undo]] = {}
+        self._numbers = count(1)
+        self.counts: dict[str, int] = {}
+
+    def apply(self, fault: Fault) -> None:
+        """Now. It is undone after its time, or by ``heal``."""
+        machine = self._machines[fault.node]
+        agenda = machine.agenda
+        self.counts[fault.verb] = self.counts.get(fault.verb, 0) + 1
+        kind = Kind.COMMAND if fault.verb in ("order", "leave", "restart") else Kind.FAULT
+        sentence = " ".join((fault.verb, *fault.words))
+        tail = f" for {fault.lasts:g} s" if fault.lasts is not None else ""
+        self._trace.add(Entry(agenda.now, kind, fault.node, "", sentence + tail))
+        undo: Undo | None = getattr(self, "_" + fault.verb.replace("-", "_"))(machine, *fault.words)
+        if undo is None:
+            return
+        number = next(self._numbers)
+        self._active[number] = (fault, undo)
+        if fault.lasts is not None:
+            agenda.after(fault.lasts, lambda: self._undo(number))
+
+    def heal(self) -> None:
+        """Undo all that lasts."""
+        for number in list(self._active):
+            self._undo(number)
+
+    def _undo(self, number: int) -> None:
+        fault, undo = self._active.pop(number, (None, None))
+        if fault is None or undo is None:
+            return
+        machine = self._machines[fault.node]
+        sentence = " ".join((fault.verb, *fault.words))
+        self._trace.add(Entry(machine.agenda.now, Kind.HEAL, fault.node, "", f"over: {sentence}"))
+        undo()
+
+    # ------------------------------------------------------------------------------------------- machines
+
+    def _power_off(self, machine: Machine, node: str) -> Undo:
+        for disk in self._disks.values():
+            disk.power_lost(machine.name)
+        machine.power_off()
+        return machine.power_on
+
+    def _kill(self, machine: Machine, node: str, point: str = "0") -> Undo | None:
+        if int(point) and isinstance(machine.program, Nmond):
+            machine.program.crash_in = int(point)
+        else:
+            machine.later(0.0, machine.kill)
+        return None
+
+    def _pause(self, machine: Machine, node: str) -> Undo:
+        machine.stop_program()
+        return machine.continue_program
+
+    def _pause_machine(self, machine: Machine, node: str) -> Undo:
+        if machine.on:
+            machine.halt(clock_stands=False)
+        return machine.unhalt
+
+    def _freeze_machine(self, machine: Machine, node: str) -> Undo:
+        if machine.on:
+            machine.halt(clock_stands=True)
+        return machine.unhalt
+
+    def _slow(self, machine: Machine, node: str, seconds: str) -> Undo:
+        machine.lateness = float(seconds)
+
+        def undo() -> None:
+            machine.disturbed = machine.agenda.now
+            machine.lateness = 0.0
+
+        return undo
+
+    def _step_clock(self, machine: Machine, node: str, seconds: str) -> None:
+        machine.clock.step += float(seconds)
+
+    def _disk_full(self, machine: Machine, node: str) -> Undo:
+        machine.files.full = True
+
+        def undo() -> None:
+            machine.files.full = False
+
+        return undo
+
+    def _damage(self, machine: Machine, node: str) -> None:
+        data = machine.files.on_disk.get(_LAYOUT.record)
+        if data:
+            at = machine.draw.whole(0, len(data) - 1)
+            torn = data[:at] + bytes((data[at] ^ 1 << machine.draw.whole(0, 7),)) + data[at + 1 :]
+            try:
+                recordfile.decode(torn, machine.name)
+            except recordfile.RecordError:
+                machine.record_lost = True
+            machine.files.on_disk[_LAYOUT.record] = machine.files.files[_LAYOUT.record] = torn
+
+    # -------------------------------------------------------------------------------------------- networks
+
+    def _links(self, what: str, node: str, other: str) -> list[Link]:
+        """Links that ``node`` sends on, to ``other``; where no other is named, also those that it hears."""
+        found = []
+        for path, links in self._network.links.items():
+            for link in links:
+                out = path.node == node and other in ("", link.receiver)
+                back = not other and link.receiver == node
+                line = what in MEDIA or path == PathId(node, int(what))
+                if (out or back) and line:
+                    found.append(link)
+        return found
+
+    def _cut(self, machine: Machine, what: str, node: str, other: str = "") -> Undo:
+        links = self._links(what, node, other) if what != "disk" else []
+        for link in links:
+            link.cuts += 1
+        accesses = [disk.of(node) for disk in self._disks.values()] if what in ("disk", "all") else []
+        for access in accesses:
+            access.write_error += 1
+            access.read_error += 0 if other else 1
+
+        def undo() -> None:
+            for link in links:
+                link.cuts -= 1
+            for access in accesses:
+                access.write_error -= 1
+                access.read_error -= 0 if other else 1
+
+        return undo
+
+    def _lose(self, machine: Machine, percent: str, node: str, other: str = "") -> Undo:
+        return self._tune(self._links("net", node, other), "loss", float(percent) / 100.0)
+
+    def _delay(self, machine: Machine, seconds: str, node: str, other: str = "") -> Undo:
+        return self._tune(self._links("net", node, other), "delay", float(seconds))
+
+    def _duplicate(self, machine: Machine, percent: str, node: str, other: str = "") -> Undo:
+        return self._tune(self._links("net", node, other), "duplicate", float(percent) / 100.0)
+
+    @staticmethod
+    def _tune(links: list[Link], what: str, value: float) -> Undo:
+        for link in links:
+            setattr(link, what, value)
+
+        def undo() -> None:
+            for link in links:
+                setattr(link, what, 0.0)
+
+        return undo
+
+    def _replay(self, machine: Machine, number: str, node: str, other: str = "") -> None:
+        for link in self._links("net", node, other):
+            if link.path.node == node:
+                self._network.replay(link.path, link.receiver, int(number))
+
+    def _disk(self, machine: Machine, what: str, node: str) -> Undo:
+        name = what.replace("-", "_")
+        accesses = [disk.of(node) for disk in self._disks.values()]
+        for access in accesses:
+            setattr(access, name, getattr(access, name) + 1)
+
+        def undo() -> None:
+            for access in accesses:
+                setattr(access, name, getattr(access, name) - 1)
+            for disk in self._disks.values():
+                disk.release(node)
+
+        return undo
+
+    # ------------------------------------------------------------------------------------------- services
+
+    def _script(self, machine: Machine, node: str, service: str, kind: str, shape: str) -> Undo:
+        shapes = machine.shapes.setdefault((service, ScriptKind(kind)), [])
+        shapes.append(shape)
+        return lambda: shapes.remove(shape)
+
+    def _order(self, machine: Machine, node: str, service: str, action: str, *words: str) -> None:
+        if not machine.answers:
+            return  # the command says that nmond does not run, and ends
+        target = next((w for w in words if w != "--i-know"), "")
+        command = Command(f"c{next(self._numbers)}", service, Action(action), "--i-know" in words, target)
+        self._checkers.ask(machine, command)
+        machine.tell(lambda program: program.command(command))
+
+    def _leave(self, machine: Machine, node: str) -> Undo:
+        machine.tell(lambda program: program.leave())
+        return machine.init_start
+
+    def _restart(self, machine: Machine, node: str) -> None:
+        def deed() -> None:
+            if isinstance(machine.program, Nmond):
+                machine.program.restart()
+
+        machine.tell(lambda _: deed())
+
+    def _configure(self, machine: Machine, node: str, how: str, service: str) -> Undo:
+        before = self._texts[node]
+        self._texts[node] = differing(before, how, service)
+        self._reload(machine)
+
+        def undo() -> None:
+            self._texts[node] = before
+            self._reload(machine)
+
+        return undo
+
+    @staticmethod
+    def _reload(machine: Machine) -> None:
+        def deed() -> None:
+            if isinstance(machine.program, Nmond):
+                machine.program.reload()
+
+        machine.tell(lambda _: deed())
+
+
+def differing(texts: Texts, how: str, service: str) -> Texts:
+    """The files of a node where somebody has edited one of them, and not the others'."""
+    if how == "slower":
+        lines = [_slower(line) for line in texts.monitor.splitlines()]
+        return _with(texts, monitor=lines)
+    lines = []
+    for line in texts.services.splitlines():
+        words = line.split()
+        if not words or words[0] != service:
+            lines.append(line)
+        elif how == "reversed":
+            nodes = [words[2], *words[3].split(",")][::-1]
+            lines.append(" ".join((*words[:2], nodes[0], ",".join(nodes[1:]), *words[4:])))
+    return _with(texts, services=lines)
+
+
+def _slower(line: str) -> str:
+    words = line.split()
+    if not words or words[0].startswith("#"):
+        return line
+    return " ".join((*words[:-1], f"{min(float(words[-1]) * 2, 120):g}"))
+
+
+def _with(texts: Texts, monitor: Iterable[str] | None = None, services: Iterable[str] | None = None) -> Texts:
+    return Texts(
+        texts.nodes,
+        texts.monitor if monitor is None else "\n".join(monitor) + "\n",
+        texts.services if services is None else "\n".join(services) + "\n",
+        texts.options,
+        texts.logfacility,
+        texts.names,
+    )

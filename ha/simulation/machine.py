@@ -1,0 +1,344 @@
+"""A machine: power, clocks, a disk of its own, processes. What runs on it as nmond is a ``Program``.
+
+It decides nothing, and knows neither heartbeats nor states. While a machine is paused nothing on it happens; what the
+world does to it meanwhile happens when it goes on. Whatever was planned before its power failed never happens.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ha.fsm.config import PathId
+from ha.fsm.events import Command, Ended, RunScript
+from ha.fsm.states import ScriptKind
+from ha.simulation.agenda import Agenda, Deed
+from ha.simulation.clock import Clock
+from ha.simulation.draw import Draw
+from ha.simulation.files import SimulatedFiles
+from ha.simulation.scripts import Pace, Script, duration, outcome
+
+RESTART_S = (0.05, 0.3)
+"""A supervisor has a dead nmond running again after so long."""
+QUEUE = 64
+"""Datagrams that wait for a program that does not read, of each path (as much as the workers' channel holds)."""
+
+
+class Program(Protocol):
+    """What nmond is on this machine: ezha, or the original. Called only while it is scheduled."""
+
+    def start(self, boot: bool, orphans: dict[str, ScriptKind]) -> None:
+        """It begins. ``orphans``: scripts that an nmond before it left running."""
+
+    def receive(self, path: PathId, data: bytes, at: float) -> None:
+        """A datagram, or a new block, that a listener took at ``at`` (its own clock)."""
+
+    def command(self, command: Command) -> None: ...
+
+    def leave(self) -> None: ...
+
+    def resumed(self) -> None:
+        """It was not scheduled, and is again; before anything that waited for it."""
+
+    def end(self) -> None:
+        """It is gone: it may do nothing any more."""
+
+
+class Watcher(Protocol):
+    """Who looks at what happens on machines: the checkers."""
+
+    def launched(self, machine: "Machine", script: Script) -> None:
+        """``script`` is about to run; it does not stand in ``machine.scripts`` yet."""
+
+    def up(self, machine: "Machine", service: str) -> None: ...
+
+    def down(self, machine: "Machine", service: str) -> None: ...
+
+    def ended(self, machine: "Machine", script: Script, how: Ended, code: int) -> None: ...
+
+
+class Machine:
+    """One node's hardware and kernel."""
+
+    def __init__(
+        self,
+        name: str,
+        agenda: Agenda,
+        clock: Clock,
+        draw: Draw,
+        pace: Pace,
+        watcher: Watcher,
+        make: Callable[["Machine"], Program],
+    ) -> None:
+        self.name = name
+        self.agenda = agenda
+        self.clock = clock
+        self.files = SimulatedFiles()
+        self.files.folders.add("/usr/local/cluster")
+        self.draw = draw
+        self.program: Program | None = None
+        self.on = False
+        self.boots = 0
+        self.stopped = 0
+        """How many faults keep nmond from being scheduled."""
+        self.halted = 0
+        """How many faults keep the whole machine from running."""
+        self.left = False
+        """ezha was stopped on purpose: no supervisor brings it back."""
+        self.up: set[str] = set()
+        self.scripts: dict[str, list[Script]] = {}
+        self.shapes: dict[tuple[str, ScriptKind], list[str]] = {}
+        """How scripts that begin now misbehave: the last word counts."""
+        self.lives = 0
+        self.lateness = 0.0
+        """nmond is scheduled up to so many seconds late."""
+        self.disturbed = 0.0
+        """True time at which nmond was last known not to have been scheduled."""
+        self.record_lost = False
+        """Its state of record was damaged: what it remembers is no longer its past."""
+        self._pace = pace
+        self._watcher = watcher
+        self._make = make
+        self._held: list[Deed] = []
+        self._waiting: list[Deed] = []
+        self._queued: dict[PathId, int] = {}
+        self._numbers = 0
+
+    def now(self) -> float:
+        """What its monotonic clock shows."""
+        return self.clock.read(self.agenda.now)
+
+    # ------------------------------------------------------------------------------------------------ power
+
+    def power_on(self) -> None:
+        if self.on:
+            return
+        self.on = True
+        self.boots += 1
+        self.clock.reset(self.agenda.now, self.draw.between(1.0, 30.0))
+        self.left = False
+        self._begin(boot=True)
+
+    def power_off(self) -> None:
+        if not self.on:
+            return
+        self.end_program()
+        self.on = False
+        self.halted = 0
+        self.files.power_cut()
+        self.scripts.clear()
+        self._held.clear()
+        for service in sorted(self.up):
+            self.up.discard(service)
+            self._watcher.down(self, service)
+
+    def halt(self, clock_stands: bool) -> None:
+        """Everything on it stops, also its clock where ``clock_stands``."""
+        self.halted += 1
+        if clock_stands and not self.clock.standing:
+            self.clock.stand(self.agenda.now)
+
+    def unhalt(self) -> None:
+        if not self.halted:
+            return  # its power failed meanwhile
+        self.halted -= 1
+        if self.halted:
+            return
+        if self.clock.standing:
+            self.clock.go(self.agenda.now)
+        # Scripts and timers were late alike: which of them comes first nobody can say.
+        held, self._held = self._held, []
+        for deed in held:
+            deed()
+        self._resume()
+
+    def later(self, seconds: float, deed: Deed) -> None:
+        """``deed`` of this machine's own, after so long by true time: not while it is halted, never after its power
+        failed."""
+        boot = self.boots
+
+        def happen() -> None:
+            if not self.on or self.boots != boot:
+                return
+            if self.halted:
+                self._held.append(happen)
+            else:
+                deed()
+
+        self.agenda.after(seconds, happen)
+
+    # ------------------------------------------------------------------------------------------------ nmond
+
+    @property
+    def scheduled(self) -> bool:
+        """nmond runs, and gets the CPU."""
+        return self.program is not None and not self.stopped and not self.halted
+
+    @property
+    def answers(self) -> bool:
+        """There is an nmond that a command can be sent to; whether it is scheduled is another matter."""
+        return self.program is not None and not self.halted
+
+    def _begin(self, boot: bool) -> None:
+        orphans = {service: running[-1].kind for service, running in self.scripts.items() if running}
+        self.lives += 1
+        self.disturbed = self.agenda.now
+        self.program = self._make(self)
+        self.program.start(boot, orphans)
+
+    def end_program(self) -> None:
+        """nmond is gone, and whoever waits for its scripts with it; they go on."""
+        program, self.program = self.program, None
+        self.stopped = 0  # whoever comes after a stopped process is not stopped
+        self._waiting.clear()
+        self._queued.clear()
+        if program is not None:
+            program.end()
+        for running in self.scripts.values():
+            for script in running:
+                script.ended = None
+
+    def kill(self) -> None:
+        """kill -9 of nmond. Its supervisor starts another; its scripts go on."""
+        if self.program is None:
+            return
+        self.end_program()
+        self.later(self.draw.between(*RESTART_S), self.restart)
+
+    def exit(self) -> None:
+        """nmond ends by itself, and for good (``ezha.init stop``)."""
+        self.left = True
+        self.end_program()
+
+    def init_start(self) -> None:
+        """``ezha.init start``: nothing where it runs already."""
+        self.left = False
+        if self.on and self.program is None:
+            self.later(self.draw.between(*RESTART_S), self.restart)
+
+    def restart(self) -> None:
+        """The supervisor's deed: nothing where nmond runs, or ezha was stopped on purpose."""
+        if self.program is None and not self.left:
+            self._begin(boot=False)
+
+    def stop_program(self) -> None:
+        self.stopped += 1
+
+    def continue_program(self) -> None:
+        if self.stopped:
+            self.stopped -= 1
+            self._resume()
+
+    def _resume(self) -> None:
+        if not self.scheduled:
+            return
+        self.disturbed = self.agenda.now
+        waiting, self._waiting = self._waiting, []
+        self._queued.clear()
+        if waiting and self.program is not None:
+            self.program.resumed()
+        for position, deed in enumerate(waiting):
+            if not self.scheduled:
+                self._waiting = waiting[position:] + self._waiting
+                return
+            deed()
+
+    def tell(self, deed: Callable[[Program], None]) -> None:
+        """``deed`` with the present nmond, once it is scheduled; never, where it ends before."""
+        program = self.program
+        if program is None:
+            return
+        if self.lateness:
+            late = self.draw.between(0, self.lateness)
+            self.later(late, lambda: self._tell(program, deed))
+        else:
+            self._tell(program, deed)
+
+    def _tell(self, program: Program, deed: Callable[[Program], None]) -> None:
+        if self.program is not program:
+            return
+        if self.stopped or self.halted:
+            self._waiting.append(lambda: deed(program) if self.program is program else None)
+        else:
+            deed(program)
+
+    def receive(self, path: PathId, data: bytes) -> None:
+        """A listener has something. It runs while nmond is stopped, and its news waits in the channel."""
+        if self.program is None or self.halted:
+            return  # A socket's buffer is small, and what comes is soon outrun: a halted machine hears nothing.
+        at = self.now()
+        if self.stopped:
+            self._queued[path] = self._queued.get(path, 0) + 1
+            if self._queued[path] > QUEUE:
+                return
+        self.tell(lambda program: program.receive(path, data, at))
+
+    # ---------------------------------------------------------------------------------------------- scripts
+
+    def run(self, order: RunScript, ended: Callable[[Ended, int], None]) -> Script:
+        """Launch a script."""
+        self._numbers += 1
+        shapes = self.shapes.get((order.service, order.kind))
+        script = Script(
+            order.service, order.kind, order.job, self._numbers, self.agenda.now, shapes[-1] if shapes else ""
+        )
+        script.ended = ended
+        self._watcher.launched(self, script)
+        self.scripts.setdefault(order.service, []).append(script)
+        if script.kind is ScriptKind.START and script.shape != "fails":
+            self._set(script.service, True)
+        taken = duration(script.kind, script.shape, self._pace, self.draw)
+        if taken is not None:
+            self.later(taken, lambda: self._finish(script))
+        return script
+
+    def recover(self) -> None:
+        """Every script that runs ends soon by itself, and as it should."""
+        for service in sorted(self.scripts):
+            for script in self.scripts[service]:
+                script.shape = ""
+                taken = duration(script.kind, "", self._pace, self.draw)
+                assert taken is not None
+                self.later(taken, lambda script=script: self._finish(script))  # type: ignore[misc]
+
+    def signal(self, service: str, job: int, force: bool) -> None:
+        """SIGTERM, or with ``force`` SIGKILL, to the process group of a script."""
+        for script in list(self.scripts.get(service, ())):
+            if script.job == job and (script.dies_of_kill if force else script.dies_of_term):
+                self.later(0.001, lambda script=script: self._killed(script, 9 if force else 15))  # type: ignore[misc]
+
+    def _finish(self, script: Script) -> None:
+        if script not in self.scripts.get(script.service, ()):
+            return
+        code, up = outcome(script, script.service in self.up)
+        self._gone(script, Ended.EXITED, code)
+        self._set(script.service, up)
+        self._report(script, Ended.EXITED, code)
+
+    def _killed(self, script: Script, number: int) -> None:
+        if script in self.scripts.get(script.service, ()):
+            self._gone(script, Ended.KILLED, number)
+            self._report(script, Ended.KILLED, number)
+
+    def _gone(self, script: Script, how: Ended, code: int) -> None:
+        running = self.scripts[script.service]
+        running.remove(script)
+        if not running:
+            del self.scripts[script.service]
+        self._watcher.ended(self, script, how, code)
+
+    def _report(self, script: Script, how: Ended, code: int) -> None:
+        if script.ended is not None:
+            script.ended(how, code)
+
+    def adopt(self, service: str, ended: Callable[[Ended, int], None]) -> None:
+        """A new nmond follows what an old one left running: of the end it sees no code."""
+        for script in self.scripts.get(service, ()):
+            script.job = 0
+            script.ended = ended
+
+    def _set(self, service: str, up: bool) -> None:
+        if up and service not in self.up:
+            self.up.add(service)
+            self._watcher.up(self, service)
+        elif not up and service in self.up:
+            self.up.discard(service)
+            self._watcher.down(self, service)
