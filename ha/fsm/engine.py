@@ -19,7 +19,6 @@ from ha.fsm.events import (
     Command,
     ConfigChanged,
     Effects,
-    Enter,
     Event,
     Leave,
     MessageReceived,
@@ -109,9 +108,6 @@ class Engine(Hearing):
             case Leave():
                 self.leaving = True
                 self._mark(self.services)
-            case Enter():
-                self.leaving = self.left = False
-                self._mark(self.services)
         return self._finish(now)
 
     def next_deadline(self) -> float:
@@ -178,7 +174,9 @@ class Engine(Hearing):
         return told
 
     def snapshot(self) -> dict[str, object]:
-        """All state as plain data, for a hand-over by exec. ``restore`` takes it back."""
+        """All state as plain data, for a hand-over by exec. ``restore`` takes it back.
+
+        What is under way goes on; nobody can wait for its outcome any more, for an exec breaks off every client."""
         return {
             "incarnation": snapshot.dump(self.incarnation),
             "seq": self.seq,
@@ -186,17 +184,19 @@ class Engine(Hearing):
             "left": self.left,
             "started_at": self.started_at,
             "next_send": self._next_send,
+            "last_step": self._last_step,
+            "wakes": dict(self._wakes),
+            "alerted": dict(self._alerted),
             "job": self._job,
             "counters": dict(self.counters),
-            "services": [
-                snapshot.dump(replace(s, waiting=None, pending=None, queued=None)) for s in self.services.values()
-            ],
+            "services": [snapshot.dump(snapshot.unattended(s)) for s in self.services.values()],
             "peers": [
                 {
                     "name": p.name,
                     "since": p.since,
                     "arrival": p.arrival,
                     "silent": p.silent,
+                    "not_before": p.not_before,
                     "newest": snapshot.dump(p.newest),
                     "paths": [[path.config.text, path.seq, path.last, path.up] for path in p.paths],
                 }
@@ -211,14 +211,26 @@ class Engine(Hearing):
         Raises ValueError where the snapshot is not understood: then the driver starts as after a crash."""
         return snapshot.restore_engine(cls, plain, config, node, now)
 
-    def resume(self, services: Iterable[Service], job: int, next_send: float) -> None:
-        """Take over what another engine object held (``snapshot.restore_engine``)."""
+    def resume(
+        self,
+        services: Iterable[Service],
+        job: int,
+        next_send: float,
+        last_step: float,
+        wakes: Mapping[str, float],
+        alerted: Mapping[str, float],
+    ) -> None:
+        """Take over what another engine object held (``snapshot.restore_engine``).
+
+        All services are looked at anew, and a message is owed. Since ``last_step`` nobody read what peers sent."""
         for service in services:
             name = service.record.name
             if name in self.services:
                 self.services[name] = replace(service, config=self.services[name].config, id=self.services[name].id)
                 self._track(name)
         self._job, self._next_send, self._send_now = job, next_send, True
+        self._last_step, self._alerted = last_step, dict(alerted)
+        self._wakes = {name: at for name, at in wakes.items() if name in self.services}
         self._entries = None
         self._mark(self.services)
 

@@ -82,12 +82,7 @@ class Leave:
     """``ezha.init stop``: give every STARTED service up, then say "left"."""
 
 
-@dataclass(frozen=True, slots=True)
-class Enter:
-    """The opposite: a ``Leave`` was called off (``start`` while still leaving)."""
-
-
-Event = Tick | MessageReceived | Command | ScriptEnded | ConfigChanged | Leave | Enter
+Event = Tick | MessageReceived | Command | ScriptEnded | ConfigChanged | Leave
 
 # -------------------------------------------------------------------------------------------- effects
 

@@ -4,15 +4,16 @@ Only the classes named here are ever made from a snapshot; anything else raises 
 """
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from ha.fsm.config import ClusterConfig, PathId, ServiceConfig
+from ha.fsm.events import Command
 from ha.fsm.message import Ack, Handover, Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.service import Job, Service
-from ha.fsm.states import Promise, ScriptKind, State
+from ha.fsm.states import Action, Promise, ScriptKind, State
 
 if TYPE_CHECKING:
     from ha.fsm.engine import Engine
@@ -21,6 +22,8 @@ _CLASSES: dict[str, type] = {
     c.__name__: c
     for c in (
         Ack,
+        Action,
+        Command,
         Handover,
         Heartbeat,
         Incarnation,
@@ -49,6 +52,14 @@ def dump(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ValueError(f"{type(value).__name__} cannot be handed over")
+
+
+def unattended(service: Service) -> Service:
+    """The service as it is when nobody waits for the outcome of what an operator asked for.
+
+    What was asked for is still to be done. Its number is dropped: the next nmond gives the same ones out again."""
+    pending, queued = (c and replace(c, id="") for c in (service.pending, service.queued))
+    return replace(service, waiting=None, pending=pending, queued=queued)
 
 
 def load(plain: Any) -> Any:
@@ -81,14 +92,21 @@ def restore_engine(
         engine.leaving, engine.left = bool(plain["leaving"]), bool(plain["left"])
         engine.started_at = float(plain["started_at"])
         engine.counters = dict(plain["counters"])
-        engine.resume(services, int(plain["job"]), float(plain["next_send"]))
+        engine.resume(
+            services,
+            job=int(plain["job"]),
+            next_send=float(plain["next_send"]),
+            last_step=float(plain["last_step"]),
+            wakes={str(name): float(at) for name, at in plain["wakes"].items()},
+            alerted={str(key): float(at) for key, at in plain["alerted"].items()},
+        )
         for each in plain["peers"]:
             peer = engine.peers.get(each["name"])
             if peer is None:
                 continue
             newest = load(each["newest"])
             peer.since, peer.arrival, peer.silent = float(each["since"]), float(each["arrival"]), bool(each["silent"])
-            peer.newest = newest
+            peer.newest, peer.not_before = newest, float(each["not_before"])
             peer.entries = {e.id: e for e in newest.services} if newest is not None else {}
             known = {text: (seq, last, up) for text, seq, last, up in each["paths"]}
             for path in peer.paths:

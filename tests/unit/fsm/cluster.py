@@ -152,7 +152,7 @@ class Cluster:
         end = self.now + seconds
         self.settle(scripts)
         while True:
-            due = min((h.engine.next_deadline() for h in self.hosts.values() if h.alive), default=end)
+            due = min((h.engine.next_deadline() for h in self.hosts.values() if h.alive), default=float("inf"))
             if due > end:
                 break
             self.now = max(self.now, due)
