@@ -15,13 +15,13 @@ What is modelled, and what is not:
 * A script takes as long as it likes, and never hangs beyond its timeout. Physically a service is up from the begin of
   its start script to the end of a stop script that succeeds, or to the power-off. A status script that succeeds tells
   the truth; one that fails tells nothing.
-* A heartbeat that tells nothing new is *plain*: its receiver is awake, has nothing due, heard the sender less than T ago,
-  and finds in it the same incarnation, news and kind of acknowledgement. To take it in changes one age, and commutes
-  with whatever else may happen to the receiver in that instant; so it is taken in as soon as it is sent, or lost then.
+* A heartbeat that tells nothing new is *plain*: its receiver is awake, has nothing due, heard the sender less than T
+  ago, and finds in it the same incarnation, news and kind of acknowledgement. To take it in changes one age, and
+  commutes with whatever else may happen to the receiver in that instant; so it is taken in, or lost, at once.
   A look at the time that does nothing but send the period's message commutes likewise, and comes first in an instant:
   a pause, crash or power-off right before it is the same at the end of the instant before.
-* nmond dies between two events, or within one, after "persisted" or after "sent". The supervisor starts it again
-  within the same instant. A script that runs goes on as an orphan. Death before "persisted" is death before the event.
+* nmond dies between two events, or within one, after "persisted" or after "sent"; or right after a script ended,
+  before it is told. The supervisor starts it again within the same instant. A script that runs goes on as an orphan.
 * A pause stops nmond (its scripts go on), a power-off stops everything; it lasts until it ends by itself.
 """
 
@@ -48,6 +48,9 @@ T: Final = 5
 """Seconds, which are steps."""
 IN_FLIGHT: Final = 2
 FOREVER: Final = float("inf")
+ORDER: tuple[str, ...] = ("persist", "send", "run")
+"""What a driver owes after an event, one after the other (``ha.fsm.events.Effects``)."""
+_LIVES: Final = (len(ORDER), 1, 2, 0)
 
 
 def cluster() -> ClusterConfig:
@@ -76,8 +79,8 @@ class Bounds:
     faults: int = 3
     commands: int = 1
     pause: int = T
-    """The longest pause, in steps. One that begins right before a heartbeat counts from the instant before it, so T lets a
-    node sleep for just less than T, and more lets it sleep through its own death."""
+    """The longest pause, in steps. One that begins right before a heartbeat counts from the instant before it, so T
+    lets a node sleep for just less than T, and more lets it sleep through its own death."""
     kinds: tuple[str, ...] = ("lose", "fail", "crash", "off", "pause", "replay")
     """The faults that may happen."""
     actions: tuple[Action, ...] = (Action.UNFREEZE, Action.FREEZE_STOP, Action.STOP, Action.START, Action.SWITCH)
@@ -103,7 +106,7 @@ class Move(NamedTuple):
     node: int = 0
     """Index of the node that it happens to."""
     cut: int = 0
-    """1: nmond dies after "persisted"; 2: after "sent"."""
+    """1: nmond dies after "persisted"; 2: after "sent"; 3: before it has even persisted."""
     action: int = 0
     """Index in ``Bounds.actions``."""
     lost: int = 0
@@ -196,7 +199,8 @@ def contends(host: Host) -> bool:
 
 
 def entry_of(message: Heartbeat) -> ServiceEntry:
-    return next(e for e in message.services if e.id == SERVICE)
+    """What a message says of the one service that there is."""
+    return message.services[0]
 
 
 @dataclass(slots=True)
@@ -208,8 +212,6 @@ class World:
     faults: int
     commands: int
     cells: Counter[Cell] = field(default_factory=Counter)
-    order: tuple[str, ...] = ("persist", "send", "run")
-    """What a driver owes, in this order. Another order is for tests of the checkers."""
     absorbed: int = 0
     """Bit k: a plain heartbeat was taken in by node k in the move that led here."""
 
@@ -309,7 +311,7 @@ class World:
     def _after(self, move: Move, bounds: Bounds) -> tuple["World", Effects | None]:
         kind, node, cut, number, _ = move
         hosts = self.hosts.copy()
-        world = World(hosts, self.now, self.faults, self.commands, self.cells, self.order)
+        world = World(hosts, self.now, self.faults, self.commands, self.cells)
         if kind == Kind.TIME:
             world._pass_time()
             return world, None
@@ -351,6 +353,23 @@ class World:
                 command = Command("c", WEB, bounds.actions[number])
                 return world, world._step(node, command, cut)
         return world, None
+
+    def variants(self, move: Move, next_world: "World", effects: Effects | None) -> Iterator[Move]:
+        """The same move with a fault in the middle of it."""
+        spare = self.faults - (1 if move.kind in _FAULTS else 0)
+        taken = next_world.absorbed
+        for lost in (1, 2, 3):
+            if not lost & ~taken and spare >= lost.bit_count():
+                yield move._replace(lost=lost)
+        if effects is None or not spare:
+            return
+        if effects.run or (effects.persist and effects.send is not None):
+            if effects.persist:
+                yield move._replace(cut=1)
+            if effects.run:
+                yield move._replace(cut=2)
+        if move.kind in (Kind.END, Kind.FAIL):
+            yield move._replace(cut=3)
 
     def _pass_time(self) -> None:
         self.now += 1
@@ -445,8 +464,8 @@ class World:
         return effects
 
     def _carry_out(self, node: int, effects: Effects, cut: int) -> None:
-        """As the driver does. ``cut``: nmond dies after so many of the three."""
-        for what in self.order[: cut or None]:
+        """As the driver does. ``cut``: see ``Move``."""
+        for what in ORDER[: _LIVES[cut]]:
             if what == "persist":
                 self._persist(node, effects)
             elif what == "send":
