@@ -142,6 +142,7 @@ class Machine:
         self.halted -= 1
         if self.halted:
             return
+        self.disturbed = self.agenda.now
         if self.clock.standing:
             self.clock.go(self.agenda.now)
         # Scripts and timers were late alike: which of them comes first nobody can say.

@@ -1,0 +1,263 @@
+"""Draws a whole history from a seed: the cluster, what goes wrong, who types what.
+
+Swarm testing: each seed first draws which kinds of trouble there are at all, so that some histories have no loss but
+many pauses, others nothing but commands. A history with everything in it at once would never reach what needs calm.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ha.fsm.states import Action
+from ha.simulation.draw import Draw
+from ha.simulation.plan import DISK_FAULTS, SHAPES, Fault, Plan
+from ha.simulation.settings import Setting
+
+SECONDS = 600.0
+"""Of the phase with faults, where nothing else is asked for."""
+_USUAL = (Action.STOP, Action.START, Action.FREEZE_STOP, Action.FREEZE_START, Action.UNFREEZE, Action.SWITCH)
+_SETTINGS: tuple[tuple[Setting, float], ...] = (
+    (Setting(), 8.0),
+    (Setting(timeout=2.0), 3.0),
+    (Setting(timeout=0.5), 2.0),
+    (Setting(paths=("net",)), 2.0),
+    (Setting(paths=("dio",)), 2.0),
+    (Setting(paths=("net", "net2", "dio"), services=2), 2.0),
+    (Setting(paths=("unicast", "net")), 1.0),
+    (Setting(nodes=3, paths=("net", "dio"), services=2), 2.0),
+    (Setting(nodes=4, paths=("net", "net2"), services=3), 0.5),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a fault is drawn for."""
+
+    draw: Draw
+    nodes: tuple[str, ...]
+    services: tuple[str, ...]
+    timeout: float
+    seconds: float
+
+    def when(self) -> float:
+        return _round(self.draw.between(1.0, self.seconds))
+
+    def node(self) -> str:
+        return self.draw.pick(self.nodes)
+
+    def pair(self) -> tuple[str, ...]:
+        """A node, or one direction between two."""
+        node = self.node()
+        if self.draw.chance(0.5):
+            return (node,)
+        return (node, self.draw.pick([n for n in self.nodes if n != node]))
+
+    def brief(self) -> float:
+        """Well within the timeout."""
+        return _round(self.timeout * self.draw.between(0.05, 0.9))
+
+    def long(self) -> float:
+        """Around the timeout and far beyond."""
+        return _round(self.timeout * self.draw.pick((0.9, 1.0, 1.1, 2.0, 5.0)) * self.draw.between(0.9, 1.2))
+
+
+Maker = Callable[[Place], Iterable[Fault]]
+
+
+def _power(p: Place) -> Iterable[Fault]:
+    node, at = p.node(), p.when()
+    off = _round(p.draw.pick((0.5, 5.0, 60.0)) + p.draw.about(p.timeout))
+    yield Fault(at, "power-off", (node,), off if p.draw.chance(0.9) else None)
+    if p.draw.chance(0.4):  # the network comes late after the boot
+        yield Fault(_round(at + off - 0.1), "cut", ("net", node), _round(p.draw.about(2 * p.timeout)))
+
+
+def _kill(p: Place) -> Iterable[Fault]:
+    point = (str(p.draw.whole(1, 8)),) if p.draw.chance(0.7) else ()
+    yield Fault(p.when(), "kill", (p.node(), *point))
+
+
+def _brief_pause(p: Place) -> Iterable[Fault]:
+    yield Fault(p.when(), p.draw.pick(("pause", "pause-machine", "freeze-machine")), (p.node(),), p.brief())
+
+
+def _long_pause(p: Place) -> Iterable[Fault]:
+    yield Fault(p.when(), p.draw.pick(("pause", "pause-machine", "freeze-machine")), (p.node(),), p.long())
+
+
+def _slow(p: Place) -> Iterable[Fault]:
+    late = _round(p.draw.pick((0.01, 0.1, 0.5)) * p.timeout / 2)
+    yield Fault(p.when(), "slow", (p.node(), f"{late:g}"), _round(p.draw.about(60.0)))
+
+
+def _cut_one(p: Place) -> Iterable[Fault]:
+    yield Fault(p.when(), "cut", (p.draw.pick(("net", "disk")), *p.pair()), _round(p.draw.about(3 * p.timeout)))
+
+
+def _cut_all(p: Place) -> Iterable[Fault]:
+    yield Fault(p.when(), "cut", ("all", *p.pair()), p.long())
+
+
+def _flap(p: Place) -> Iterable[Fault]:
+    """A cable that is loose: off and on again, many times."""
+    at, words = p.when(), (p.draw.pick(("net", "all")), *p.pair())
+    for _ in range(p.draw.whole(3, 12)):
+        off = p.brief()
+        yield Fault(_round(at), "cut", words, off)
+        at += off + p.brief() / 3
+
+
+def _lose(p: Place) -> Iterable[Fault]:
+    percent = p.draw.pick((5, 30, 60, 90))
+    yield Fault(p.when(), "lose", (str(percent), *p.pair()), _round(p.draw.about(6 * p.timeout)))
+
+
+def _delay(p: Place) -> Iterable[Fault]:
+    late = _round(p.timeout * p.draw.pick((0.01, 0.1, 0.6, 1.5)))
+    yield Fault(p.when(), "delay", (f"{late:g}", *p.pair()), _round(p.draw.about(6 * p.timeout)))
+
+
+def _repeat(p: Place) -> Iterable[Fault]:
+    if p.draw.chance(0.5):
+        yield Fault(p.when(), "duplicate", (str(p.draw.pick((10, 50))), *p.pair()), _round(p.draw.about(60.0)))
+    else:
+        yield Fault(p.when(), "replay", (str(p.draw.whole(1, 64)), *p.pair()))
+
+
+def _disk(p: Place) -> Iterable[Fault]:
+    yield Fault(p.when(), "disk", (p.draw.pick(DISK_FAULTS), p.node()), p.long())
+
+
+def _store(p: Place) -> Iterable[Fault]:
+    if p.draw.chance(0.8):
+        yield Fault(p.when(), "disk-full", (p.node(),), p.long())
+    else:
+        node, at = p.node(), p.when()
+        yield Fault(at, "damage", (node,))
+        yield Fault(_round(at + 0.1), "kill", (node,))
+
+
+def _script(p: Place) -> Iterable[Fault]:
+    kind = p.draw.weighted((("start", 4.0), ("stop", 3.0), ("check", 1.0), ("status", 2.0)))
+    words = (p.node(), p.draw.pick(p.services), kind, p.draw.pick(SHAPES))
+    yield Fault(p.when(), "script", words, _round(p.draw.about(10 * p.timeout)))
+
+
+def _order(p: Place) -> Iterable[Fault]:
+    action = p.draw.pick(_USUAL)
+    words: tuple[str, ...] = (p.node(), p.draw.pick(p.services), action.value)
+    if action is Action.SWITCH and p.draw.chance(0.5):
+        words += (p.node(),)
+    yield Fault(p.when(), "order", words)
+
+
+def _both(p: Place) -> Iterable[Fault]:
+    """Several people at several nodes at the same moment."""
+    at, service = p.when(), p.draw.pick(p.services)
+    for node in p.nodes:
+        action = p.draw.pick((Action.START, Action.UNFREEZE, Action.FREEZE_STOP, Action.STOP))
+        yield Fault(_round(at + p.draw.pick((0.0, 0.0001, 0.001, 0.05))), "order", (node, service, action.value))
+
+
+def _force(p: Place) -> Iterable[Fault]:
+    action = p.draw.pick((Action.FORCE_STOP, Action.FORCE_START, Action.START, Action.FREEZE_STOP))
+    words = (p.node(), p.draw.pick(p.services), action.value, "--i-know")
+    yield Fault(p.when(), "order", words if p.draw.chance(0.7) else words[:-1])
+
+
+def _leave(p: Place) -> Iterable[Fault]:
+    if p.draw.chance(0.6):
+        yield Fault(p.when(), "leave", (p.node(),), _round(p.draw.pick((0.5, 30.0)) + p.draw.about(p.timeout)))
+    else:
+        yield Fault(p.when(), "restart", (p.node(),))
+
+
+def _configure(p: Place) -> Iterable[Fault]:
+    words = (p.node(), p.draw.pick(("reversed", "slower", "without")), p.draw.pick(p.services))
+    yield Fault(p.when(), "configure", words, _round(p.draw.about(3 * p.timeout)))
+
+
+def _clock(p: Place) -> Iterable[Fault]:
+    yield Fault(p.when(), "step-clock", (p.node(), str(p.draw.pick((-86400, -5, 5, 86400)))))
+
+
+KINDS: dict[str, tuple[Maker, float, int]] = {
+    "power": (_power, 0.4, 5),
+    "kill": (_kill, 0.4, 8),
+    "brief-pause": (_brief_pause, 0.3, 8),
+    "long-pause": (_long_pause, 0.15, 4),
+    "slow": (_slow, 0.2, 3),
+    "cut-one": (_cut_one, 0.4, 6),
+    "cut-all": (_cut_all, 0.15, 3),
+    "flap": (_flap, 0.15, 3),
+    "lose": (_lose, 0.3, 4),
+    "delay": (_delay, 0.25, 4),
+    "repeat": (_repeat, 0.3, 6),
+    "disk": (_disk, 0.3, 5),
+    "store": (_store, 0.2, 3),
+    "script": (_script, 0.4, 6),
+    "order": (_order, 0.6, 12),
+    "both": (_both, 0.4, 6),
+    "force": (_force, 0.05, 4),
+    "leave": (_leave, 0.3, 4),
+    "configure": (_configure, 0.15, 3),
+    "clock": (_clock, 0.1, 4),
+}
+"""By kind of trouble: how it is made, the share of histories that have it, and how often it comes at most."""
+
+
+def draw_plan(
+    seed: int,
+    seconds: float = SECONDS,
+    *,
+    rules: str = "ezha",
+    setting: Setting | None = None,
+    nodes: tuple[str, ...] = (),
+    services: tuple[str, ...] = (),
+    timeout: float = 10.0,
+) -> Plan:
+    """The plan of ``seed``. ``nodes``, ``services``, ``timeout``: of the user's own configuration, where there is one;
+    else ``setting``, or one that the seed draws."""
+    draw = Draw(f"{seed}/mix")
+    made = setting if setting is not None else draw.weighted(_SETTINGS)
+    own = bool(nodes)
+    if not own:
+        nodes = tuple(f"node{i}" for i in range(1, made.nodes + 1))
+        services = tuple(f"svc{i}" for i in range(1, made.services + 1))
+        timeout = made.timeout
+    place = Place(draw, nodes, services, timeout, seconds)
+    faults = list(_begin(place))
+    names = []
+    for name, (make, share, most) in KINDS.items():
+        if not draw.chance(share):
+            continue
+        names.append(name)
+        for _ in range(max(1, round(draw.whole(1, most) * seconds / SECONDS))):
+            faults += make(place)
+    faults.sort(key=lambda fault: fault.at)
+    noise = (
+        ("drift", draw.pick((0.0, 20e-6, 200e-6))),
+        ("latency", draw.pick((0.0001, 0.0005, 0.005))),
+        ("loss", draw.pick((0.0, 0.0, 0.001, 0.02))),
+        ("disk-latency", draw.pick((0.0005, 0.002, 0.02))),
+        ("boot-spread", draw.pick((0.0, 0.5, timeout))),
+    )
+    within = tuple(f for f in faults if f.at <= seconds)
+    text = "own" if own else made.text
+    return Plan(str(seed), seconds, within, rules, noise, text, "+".join(names) or "calm")
+
+
+def _begin(place: Place) -> Iterable[Fault]:
+    """Somebody unfreezes the services: one node after the other, or all at once, or not all."""
+    draw = place.draw
+    at = draw.between(1.0, 2.5 * place.timeout)
+    gap = draw.pick((0.0, 0.0, 0.0005, 0.3, place.timeout))
+    for service in place.services:
+        for node in place.nodes:
+            if draw.chance(0.95):
+                yield Fault(_round(at), "order", (node, service, Action.UNFREEZE.value))
+            at += gap
+
+
+def _round(value: float) -> float:
+    """To a tenth of a millisecond: what a sentence says is then all there is."""
+    return round(value, 4)
