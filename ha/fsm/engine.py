@@ -37,7 +37,8 @@ from ha.fsm.states import ScriptKind, State
 from ha.fsm.table import Trigger
 
 STALL_S = 0.05
-"""nmond was stalled when it comes later than two of its periods and this: scheduling noise is not a stall."""
+"""nmond was stalled when it comes later than two of its periods and this: scheduling noise is not a stall.
+When it comes later than one of them and this, it gives itself as long to read what came meanwhile."""
 RETRY_S = 1.0
 """A step that could not be persisted is tried again after this."""
 
@@ -324,6 +325,10 @@ class Engine(Hearing):
                 peer.not_before = now + peer.timeout / 2
             self._count("stalls")
             self._note(NoteKind.ALERT, "", f"this node's nmond was not scheduled for {gap:.3f} s")
+        elif gap > self.period + STALL_S:
+            # A little late, which is no stall; but what came meanwhile is read before silence is judged.
+            for peer in self.peers.values():
+                peer.not_before = max(peer.not_before, now + STALL_S)
         for name in list(self._busy):
             job = self.services[name].job
             if job is not None and job.killed < 3 and now >= job.deadline:
