@@ -29,7 +29,15 @@ class Claims(Conduct):
         elif service.state is State.START_READY:
             self._consider_settling(name, service, now)
 
+    @property
+    def _listens_until(self) -> float:
+        """Before this nothing is claimed unasked: the administrator wants the paths to come up first."""
+        return self.started_at + self.config.talk_delay
+
     def _consider_claim(self, name: str, service: Service, now: float) -> None:
+        if now < self._listens_until:
+            self._wakes[name] = self._listens_until
+            return
         verdicts = self._verdicts(service, 1, now)
         if not all(v.clear for v in verdicts):
             return
@@ -97,6 +105,8 @@ class Claims(Conduct):
         if service.state is State.STOPPED:
             if self.leaving:
                 return "this node leaves the cluster"
+            if now < self._listens_until:
+                return f"the paths are given {self.config.talk_delay:g} s after the start of nmond (talk_delay)"
             unclear = [v.text for v in self._verdicts(service, 1, now) if not v.clear]
             return "; ".join(unclear) or self._defers(service, now)[0]
         if service.state is State.START_READY:

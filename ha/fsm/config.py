@@ -66,6 +66,8 @@ class ClusterConfig:
     nodes: tuple[str, ...]
     paths: tuple[PathConfig, ...]
     services: Mapping[str, ServiceConfig] = field(default_factory=dict)
+    talk_delay: float = 0.0
+    """Seconds after the start of nmond before it claims anything that no operator told it to start."""
 
     @property
     def cluster_id(self) -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 LOG_LEVELS = ("error", "warning", "info", "debug")
 MAX_SLOT_BLOCKS = 128
 """64 KiB, what a path worker reads at once."""
+MAX_TALK_DELAY_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Options:
     metrics: tuple[str, int] | None = None
     """Loopback address and port of the metrics server; None: none."""
     freeze_secondary_on_start: bool = False
+    talk_delay: float = 0.0
+    """Seconds after the start of nmond before it starts a service by itself."""
     log_level: str = "info"
     facility: str = "daemon"
 
@@ -67,10 +70,15 @@ class Options:
         return self.paths.get(label, self.default_path)
 
 
-def parse_options(text: str, report: Report, file: str = "conf/options.toml") -> Options:
-    """What is wrong goes to ``report``; its default stands in the answer then. ``facility`` is not set here."""
+def parse_options(
+    text: str, report: Report, file: str = "conf/options.toml", defaults: Options | None = None
+) -> Options:
+    """What is wrong goes to ``report``; its default stands in the answer then. ``facility`` is not set here.
+
+    ``defaults``: what counts for the keys of the node that ``text`` does not set."""
+    defaults = defaults or Options()
     if all(not line.strip() or line.lstrip().startswith("#") for line in text.split("\n")):
-        return Options()  # As installed: spares the import of the TOML parser.
+        return defaults  # As installed: spares the import of the TOML parser.
     import tomllib
 
     from ha.node.config.toml_lines import KeyLines
@@ -80,11 +88,11 @@ def parse_options(text: str, report: Report, file: str = "conf/options.toml") ->
     except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
         line, what = _syntax(str(error), text)
         report.problem(file, line, f"is not TOML: {what}")
-        return Options()
+        return defaults
     except RecursionError:
         report.problem(file, 0, "is nested too deeply; use the tables of docs/configuration.md only")
-        return Options()
-    return _Reader(report, file, KeyLines(text)).options(table)
+        return defaults
+    return _Reader(report, file, KeyLines(text)).options(table, defaults)
 
 
 def _syntax(message: str, text: str) -> tuple[int, str]:
@@ -233,6 +241,7 @@ _NODE: dict[str, Check] = {
     "notify": _command,
     "metrics": _metrics,
     "freeze_secondary_on_start": _boolean,
+    "talk_delay": _seconds(0, MAX_TALK_DELAY_S),
     "log_level": _log_level,
 }
 
@@ -245,7 +254,7 @@ class _Reader:
         self._file = file
         self._lines = lines
 
-    def options(self, table: Mapping[str, object]) -> Options:
+    def options(self, table: Mapping[str, object], defaults: Options) -> Options:
         top = {key: value for key, value in table.items() if key not in ("service", "path")}
         values = self._values((), top, {**_NODE, **_SERVICE, **_PATH})
         default_service = self._service((), ServiceTuning(), values)
@@ -258,7 +267,8 @@ class _Reader:
             label: replace(default_path, **self._values(("path", label), inner, _PATH))
             for label, inner in self._tables("path", table)
         }
-        return Options(
+        return replace(
+            defaults,
             default_service=default_service,
             services=services,
             default_path=default_path,

@@ -1,13 +1,15 @@
-"""The configuration as a whole: five files in, one ``Configuration`` out, or all that is wrong with them.
+"""The configuration as a whole: five files and two variables in, one ``Configuration`` out, or all that is wrong.
 
 ``parse`` is pure, for the simulator and the tests; ``load`` reads the files of a node.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ha.fsm.config import ClusterConfig
 from ha.heartbeats.path import PathLine
+from ha.node.config.environment import VARIABLES, defaults
 from ha.node.config.facility import parse_facility
 from ha.node.config.monitor import NumberedPath, parse_monitor
 from ha.node.config.nodes import check_own_name, parse_nodes
@@ -48,6 +50,8 @@ class Texts:
     logfacility: str = ""
     names: Mapping[str, str] = field(default_factory=_default_names)
     """By kind ("nodes", "monitor", "services", "options", "logfacility")."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """OpenHA's variables (``ha.node.config.environment``), as far as they are set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +80,17 @@ def load(layout: Layout, node: str, read: Read | None = None) -> Configuration:
 
 
 def load_texts(layout: Layout, read: Read | None = None) -> Texts:
-    """The files of ``layout``, not looked into further. Raises ConfigError where one cannot be read."""
+    """The files of ``layout``, and the variables of this process, not looked into further.
+
+    Raises ConfigError where a file cannot be read."""
     report = Report()
     paths = {kind: path_of(layout, kind) for kind in KINDS}
     names = {kind: layout.show(path) for kind, path in paths.items()}
     found = {kind: _text(paths[kind], kind, names[kind], read or read_file, report) for kind in KINDS}
     if report.problems:
         raise ConfigError(report.problems)
-    return Texts(names=names, **found)
+    environ = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    return Texts(names=names, environ=environ, **found)
 
 
 def path_of(layout: Layout, kind: str) -> str:
@@ -125,7 +132,7 @@ def _text(path: str, kind: str, name: str, read: Read, report: Report) -> str:
 
 def _parse(texts: Texts, node: str, report: Report) -> Configuration:
     names = texts.names
-    options = parse_options(texts.options, report, names["options"])
+    options = parse_options(texts.options, report, names["options"], defaults(texts.environ, report))
     options = replace(options, facility=parse_facility(texts.logfacility, report, names["logfacility"]))
     nodes = parse_nodes(texts.nodes, report, names["nodes"])
     if nodes:
@@ -133,7 +140,9 @@ def _parse(texts: Texts, node: str, report: Report) -> Configuration:
     paths = parse_monitor(texts.monitor, nodes, options, report, names["monitor"])
     services = parse_services(texts.services, nodes, options, report, names["services"])
     lines = tuple(p.path for p in paths)
-    cluster = ClusterConfig(options.cluster, nodes, tuple(line.config() for line in lines), services)
+    cluster = ClusterConfig(
+        options.cluster, nodes, tuple(line.config() for line in lines), services, options.talk_delay
+    )
     if not report.problems:  # Half a configuration has no sizes worth a word.
         check_slots(cluster, paths, report, names["monitor"])
     _warn_of_strangers(options, cluster, paths, report, names["options"])

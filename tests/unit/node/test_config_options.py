@@ -16,7 +16,7 @@ from tests.unit.node.test_config import configuration, warnings
 
 EXAMPLE = Path(__file__).parents[3] / "conf/options.toml"
 MANUAL = Path(__file__).parents[3] / "docs/configuration.md"
-NODE_KEYS = ("cluster", "notify", "metrics", "freeze_secondary_on_start", "log_level")
+NODE_KEYS = ("cluster", "notify", "metrics", "freeze_secondary_on_start", "talk_delay", "log_level")
 
 
 def options(text: str) -> Options:
