@@ -118,8 +118,8 @@ class Engine(Hearing):
             if not peer.silent:
                 when = min(when, peer.silent_at)
             for path in peer.paths:
-                if path.up and path.last is not None:
-                    when = min(when, path.last + path.config.timeout)
+                if path.up:
+                    when = min(when, peer.down_at(path))
         for name in self._busy:
             job = self.services[name].job
             if job is not None and job.killed < 3:
@@ -338,7 +338,8 @@ class Engine(Hearing):
         """Paths that grew quiet, and peers that fell silent."""
         for peer in self.peers.values():
             for path in peer.paths:
-                if path.up and path.last is not None and now >= path.last + path.config.timeout:
+                if path.up and now >= peer.down_at(path):
+                    assert path.last is not None, path
                     path.up = False
                     text = f"{path.config.kind} {path.config.label} is DOWN: nothing new from {peer.name} for "
                     self._note(NoteKind.PATH, "", f"{text}{now - path.last:.3f} s (limit {path.config.timeout:g} s)")

@@ -43,7 +43,7 @@ class Peer:
     """When we began to listen: silence begins there at the earliest (rule 1)."""
     paths: list[PeerPath]
     not_before: float = float("-inf")
-    """Silence is not believed before this: we were not scheduled ourselves, and messages may lie unread."""
+    """No silence, of a path or of all, is believed before this: we were not scheduled, and messages may lie unread."""
     newest: Heartbeat | None = None
     arrival: float = 0.0
     """First arrival of the newest message; later copies renew nothing (rule 1)."""
@@ -55,6 +55,11 @@ class Peer:
         """When the silence will have lasted T."""
         heard = self.since if self.newest is None else max(self.since, self.arrival)
         return max(heard + self.timeout, self.not_before)
+
+    def down_at(self, path: PeerPath) -> float:
+        """When a path that is UP will be DOWN."""
+        assert path.last is not None, path
+        return max(path.last + path.config.timeout, self.not_before)
 
     @property
     def living(self) -> bool:

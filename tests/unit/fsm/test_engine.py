@@ -177,11 +177,29 @@ def test_a_paused_node_does_not_take_its_own_pause_for_the_others_silence():
     cluster.run(5)
     cluster.now += 25  # node2 is stopped; node1 went on, and its messages wait
     cluster.feed("node2", Tick())
-    assert cluster.hosts["node2"].state() is S.STOPPED
+    node2 = cluster.hosts["node2"]
+    assert node2.state() is S.STOPPED
+    assert [node2.engine.path_state(PathId("node1", index))[0] for index in (0, 1)] == [True, True]
     cluster.feed("node1", Tick())
     cluster.run(5 * T)
     assert cluster.states() == ["STARTED", "STOPPED"]
-    assert cluster.hosts["node2"].engine.counters["stalls"] == 1
+    assert node2.engine.counters["stalls"] == 1
+
+
+def test_a_path_that_died_during_our_own_pause_is_down_after_a_while_of_listening():
+    cluster = started()
+    cluster.run(5)
+    node2, path = cluster.hosts["node2"].engine, PathId("node1", 0)
+    cluster.now += 25
+    cluster.feed("node2", Tick())
+    assert node2.path_state(path)[0]
+    assert node2.next_deadline() <= cluster.now + T / 2
+    until = cluster.now + T / 2
+    while cluster.now < until:
+        assert node2.path_state(path)[0]
+        cluster.now += 0.5  # node1 is gone, and we are scheduled again
+        cluster.feed("node2", Tick())
+    assert not node2.path_state(path)[0]
 
 
 def test_twin_without_the_stall_guard_the_pause_is_taken_for_silence(monkeypatch):
