@@ -20,7 +20,7 @@ from ha.heartbeats import varint
 from ha.heartbeats.envelope import MAX_SIZE, OVERHEAD, CodecError, body_of, decode_block, seal
 from ha.heartbeats.envelope import verify as _verify
 
-__all__ = ["CodecError", "decode", "decode_block", "encode", "fits", "max_size", "verify"]
+__all__ = ["CodecError", "decode", "decode_block", "encode", "max_size", "verify"]
 
 MAX_SERVICES = 4_096
 """Services that one message may name: a limit on what a stranger can make us hold."""
@@ -56,8 +56,12 @@ _BLOBS = 3
 """Services, acks, handovers: they follow the numbers."""
 
 
-def encode(hb: Heartbeat) -> bytes:
-    """The message, 1 to MAX_SIZE bytes. Raises CodecError for one that ``ha.fsm.message`` does not allow."""
+def encode(hb: Heartbeat, room: int = MAX_SIZE) -> bytes:
+    """The message, 1 to MAX_SIZE bytes. Raises CodecError for one that ``ha.fsm.message`` does not allow.
+
+    ``room``: bytes that every path can carry. Handovers that do not fit are left out: each only says who is to take a
+    service, no safety rests on it, and it is told once those before it are done with. Nothing else is ever left out.
+    """
     numbers = (
         hb.incarnation.counter,
         hb.incarnation.nonce,
@@ -72,7 +76,11 @@ def encode(hb: Heartbeat) -> bytes:
     for value in (hb.cluster, hb.node):
         _check("origin", value, 0, _U32)
     services = _services_cache.blob(hb.services)
-    body = msgpack.packb([*numbers, services, _pack_acks(hb.acks), _pack_handovers(hb.handovers, hb.services)])
+    acks, handovers = _pack_acks(hb.acks), hb.handovers
+    body = msgpack.packb([*numbers, services, acks, _pack_handovers(handovers, hb.services)])
+    while handovers and OVERHEAD + len(body) > room:
+        handovers = handovers[: len(handovers) // 2]
+        body = msgpack.packb([*numbers, services, acks, _pack_handovers(handovers, hb.services)])
     return seal(body, hb.cluster, hb.node)
 
 
@@ -119,15 +127,6 @@ def max_size(services: int, peer_paths: Sequence[int], handovers: int = 1, gener
     )
     numbers = sum(1 if top < 128 else 5 if top <= _U32 else 9 for _, _, top in _FIELDS)
     return OVERHEAD + 1 + numbers + sum((2 if n < 256 else 3) + n for n in blobs)
-
-
-def fits(slot_blocks: int, services: int, peer_paths: Sequence[int], handovers: int = 1) -> bool:
-    """Whether the largest message (``max_size``, generations of 2 bytes) fits in a slot of so many 512-byte blocks.
-
-    0 blocks stand for a datagram.
-    """
-    room = min(slot_blocks * 512, MAX_SIZE) if slot_blocks else MAX_SIZE
-    return services <= MAX_SERVICES and max_size(services, peer_paths, handovers) <= room
 
 
 # ------------------------------------------------------------------------------------------------ numbers

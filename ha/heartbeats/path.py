@@ -9,6 +9,8 @@ from ha.fsm.config import PathConfig, PathId
 
 BLOCK = 512
 """Offsets on a disk count blocks of this many bytes."""
+SLOT_END = 4
+"""Bytes at the end of a slot that a message leaves free: for the mark of a slot that was claimed by force."""
 
 PROGRAMS = {
     "net": ("heartd", "heartc"),

@@ -19,6 +19,7 @@ from ha.heartbeats import worker as heartbeat_worker
 from ha.heartbeats.codec import CodecError, encode
 from ha.heartbeats.path import PathLine
 from ha.node.config import ConfigError, Configuration, load
+from ha.node.config.sizes import smallest_room
 from ha.node.driver import Driver
 from ha.node.exporter import Exporter
 from ha.node.history import History
@@ -186,7 +187,7 @@ class Node:
         if message is None:
             return
         try:
-            data = encode(message)
+            data = encode(message, smallest_room(self.configuration.lines, self.name))
         except CodecError as error:
             self.encode_failures += 1
             self.log.error(f"a heartbeat could not be made: {error}")

@@ -14,10 +14,11 @@ from ha.fsm.identity import node_id as id_of
 from ha.heartbeats.envelope import CodecError, leading, origin_of, verify
 from ha.heartbeats.media.medium import MediumError, failure
 from ha.heartbeats.media.slot import Slot
-from ha.heartbeats.path import PathLine
+from ha.heartbeats.path import SLOT_END, PathLine
 
 MARK = b"EZF\1"
 """Ends a slot that was claimed by force on a device with a signature."""
+assert len(MARK) == SLOT_END
 _PROBE_TIMEOUT_S = 20.0
 _RECHECK_S = 10.0
 """A signature that was found is looked for again after this long: the probe costs a process."""

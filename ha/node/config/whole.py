@@ -16,7 +16,7 @@ from ha.node.config.nodes import check_own_name, parse_nodes
 from ha.node.config.options import Options, parse_options
 from ha.node.config.problems import ConfigError, Problem, Report
 from ha.node.config.services import parse_services
-from ha.node.config.sizes import check_slots
+from ha.node.config.sizes import check_sizes
 from ha.node.files import read_regular
 from ha.node.layout import Layout
 
@@ -144,7 +144,7 @@ def _parse(texts: Texts, node: str, report: Report) -> Configuration:
         options.cluster, nodes, tuple(line.config() for line in lines), services, options.talk_delay
     )
     if not report.problems:  # Half a configuration has no sizes worth a word.
-        check_slots(cluster, paths, report, names["monitor"])
+        check_sizes(cluster, paths, report, names["monitor"], names["services"])
     _warn_of_strangers(options, cluster, paths, report, names["options"])
     return Configuration(cluster, lines, options, report.warnings)
 

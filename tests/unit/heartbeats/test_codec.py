@@ -1,5 +1,7 @@
 """What is a heartbeat and what is not, byte by byte."""
 
+from dataclasses import replace
+
 import msgpack
 import pytest
 from hypothesis import example, given
@@ -110,13 +112,19 @@ def test_worst_sizes(count: int, limit: int) -> None:
     assert codec.decode(codec.encode(worst)) == worst
 
 
-def test_fits_tells_a_slot_that_is_too_small() -> None:
-    assert codec.fits(2, 128, [2])
-    assert not codec.fits(2, 132, [2])
-    assert codec.fits(16, 1_000, [2, 2])
-    assert not codec.fits(13, 1_000, [2, 2])
-    assert codec.fits(0, 1_000, [2] * 15), "a datagram is larger than any slot in use"
-    assert not codec.fits(1_000, codec.MAX_SERVICES + 1, [2])
+def test_handovers_that_do_not_fit_are_left_out_and_nothing_else_is() -> None:
+    """Many services that are switched at once must not make the heartbeat too large: silence would follow."""
+    named = services(128, generation=16_383)
+    wanted = tuple(Handover(e.id, 9) for e in named)
+    acks = (Ack(U32, Incarnation(COUNTER, U32), (COUNTER, COUNTER)),)
+    many = heartbeat(services=named, acks=acks, handovers=wanted)
+    assert len(codec.encode(many)) > 1_020
+    told = codec.decode(codec.encode(many, 1_020))
+    assert told == replace(many, handovers=wanted[: len(told.handovers)])
+    assert len(codec.encode(many, 1_020)) <= 1_020
+    few = replace(many, handovers=wanted[:1])
+    assert codec.encode(few, 1_020) == codec.encode(few)
+    assert codec.decode(codec.encode(many, 1)) == replace(many, handovers=())
 
 
 def test_the_same_services_are_packed_and_parsed_once() -> None:

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ha.heartbeats import codec
+from ha.heartbeats.envelope import MAX_SIZE
+from ha.heartbeats.media.guard import MARK
 from ha.node.config import ConfigError, Configuration, Texts, load, parse
+from ha.node.config.monitor import MAX_LINES
+from ha.node.config.nodes import MAX_NODES
+from ha.node.config.services import MAX_SERVICES
+from ha.node.config.sizes import smallest_room
 from ha.node.layout import Layout
 
 DISK = "/dev/mapper/14f504e46494c45526967724d32682d553243692d4f336a4c"
@@ -316,8 +323,61 @@ def test_a_slot_that_cannot_hold_the_largest_heartbeat_is_refused() -> None:
     assert configuration(services=many(128)).warnings == ()
     found = wrong(services=many(200))
     assert [message.split(": ")[0] for message in found] == ["conf/monitor:2", "conf/monitor:4"]
-    assert "has 1024 bytes, a heartbeat of node1 can have" in found[0]
+    assert "has room for 1020 bytes, a heartbeat of node1 can have" in found[0]
     assert found[0].endswith("leave 3 blocks to the next offset, or set slot")
+
+
+def test_a_slot_that_was_set_must_hold_the_largest_heartbeat_and_the_mark_of_force() -> None:
+    """Room is what ``slot`` says, not what lies up to the next offset; its last bytes belong to ``hb -a --force``."""
+    size = codec.max_size(128, [2])
+    many = "".join(f"s{i} /s node1 node2 /bin/true\n" for i in range(128))
+    found = wrong(monitor=MONITOR.replace(" 2 10", " 64 10"), services=many, options="slot = 1\n")
+    told = f"the slot at {DISK}:0 has room for 508 bytes, a heartbeat of node1 can have {size}"
+    assert found[0] == f"conf/monitor:2: {told}; leave 2 blocks to the next offset, or set slot"
+    for services in range(1, 60):
+        text = "".join(f"s{i} /s node1 node2 /bin/true\n" for i in range(services))
+        fits = codec.max_size(services, [2]) + len(MARK) <= 512
+        if fits:
+            assert configuration(services=text, options="slot = 1\n").lines[1].slot_blocks == 1
+        else:
+            assert len(wrong(services=text, options="slot = 1\n")) == 2
+
+
+def test_more_services_than_a_heartbeat_can_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "".join(f"s{i} /s node1 node2 /bin/true\n" for i in range(1001))
+    assert only(services=text) == "conf/services:1001: more than 1000 lines; at most 1000 are supported"
+    monkeypatch.setattr("ha.heartbeats.codec.MAX_SERVICES", 1)
+    told = wrong(services="a /a node1 node2 /bin/true\nb /b node1 node2 /bin/true\n")
+    assert told == [
+        f"conf/services: {node} has 2 services, a heartbeat names at most 1; take some out, or make two clusters of it"
+        for node in ("node1", "node2")
+    ]
+
+
+def test_a_heartbeat_larger_than_a_datagram_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ha.node.config.sizes.MAX_SIZE", 100)
+    size = codec.max_size(1, [2])
+    assert wrong()[0] == (
+        f"conf/services: a heartbeat of node1 can have {size} bytes, a datagram at most 100; take some services out, "
+        "or make two clusters of it"
+    )
+
+
+def test_what_the_files_allow_fits_into_a_datagram_and_a_slot() -> None:
+    """The limits of the parsers are the stricter ones: nobody meets those of the message."""
+    assert MAX_SERVICES <= codec.MAX_SERVICES
+    assert MAX_NODES <= codec.MAX_NODES
+    assert MAX_LINES <= codec.MAX_PATHS
+    largest = codec.max_size(MAX_SERVICES, [MAX_LINES] * MAX_NODES, handovers=MAX_SERVICES, generation_bytes=4)
+    assert largest <= MAX_SIZE
+    assert codec.max_size(MAX_SERVICES, [4] * (MAX_NODES - 1)) <= 128 * 512 - len(MARK)
+
+
+def test_a_heartbeat_has_the_room_of_the_smallest_slot_that_its_node_writes() -> None:
+    found = configuration(monitor=f"{MONITOR}node1 dio /dev/x 0 10\nnode2 dio /dev/x 1 10\n")
+    assert smallest_room(found.lines, "node1") == 512 - len(MARK)
+    assert smallest_room(configuration().lines, "node2") == 1024 - len(MARK)
+    assert smallest_room(configuration(monitor="node1 net eth0 239.0.0.1 1 10\n").lines, "node1") == MAX_SIZE
 
 
 # ------------------------------------------------------------------------------------------- on disk
