@@ -50,7 +50,7 @@ class World(Protocol):
 
 
 class Driver:
-    """``post`` events at any time; ``tick`` and ``work`` handle them, a lapse of time always first."""
+    """``post`` events at any time; ``tick`` and ``work`` handle them: messages that wait, a lapse of time, the rest."""
 
     def __init__(self, engine: Engine, world: World, clock: Callable[[], float]) -> None:
         self.engine = engine
@@ -104,12 +104,16 @@ class Driver:
         return 0.0 if self._events else min(self.deadline, self._again_at)
 
     def tick(self) -> None:
-        """First after every wake-up, and between two pieces of work: time that has passed."""
+        """First after every wake-up, and between two pieces of work: time that has passed, unless a message waits,
+        whose step looks at the time itself."""
         now = self._clock()
         if now >= self.deadline:
             self.late_max = max(self.late_max, now - self.deadline)
             self.late_ever = max(self.late_ever, now - self.deadline)
-            self._step(Tick(), now)
+            if not self._heard:
+                # Else the message goes first: its step looks at the time, too, and it came before now. By the time
+                # alone a claim would be settled with a message unread that forbids it.
+                self._step(Tick(), now)
         if now >= self._again_at:
             self._again_at = float("inf")
             again, self._again = self._again, deque()

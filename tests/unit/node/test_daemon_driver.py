@@ -198,6 +198,19 @@ def test_a_lapse_of_time_comes_before_any_event(driver: Driver, engine: FakeEngi
     assert engine.events == [Tick(), ENDED]
 
 
+def test_a_message_that_waits_is_looked_at_before_time_alone_settles_anything(
+    driver: Driver, engine: FakeEngine, clock: Clock
+) -> None:
+    driver.post(MessageReceived(heartbeat(5), PATH, 1000.0))
+    clock.at = engine.deadline
+    driver.tick()
+    assert engine.events == []
+    driver.work()
+    assert isinstance(engine.events[0], MessageReceived)
+    driver.tick()
+    assert isinstance(engine.events[1], Tick), "what the message's step did not do is still due"
+
+
 def test_of_the_messages_of_a_path_that_wait_only_the_newest_is_looked_at(driver: Driver, engine: FakeEngine) -> None:
     for seq in (5, 7, 6):
         driver.post(MessageReceived(heartbeat(seq), PATH, 1000.0 + seq))
