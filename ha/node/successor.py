@@ -1,12 +1,14 @@
 """Replaces nmond by a new program, by exec: a restart, or an upgrade, that services and peers do not notice.
 
-The new program is tried beforehand: it must load, and read the configuration. Then everything it needs to know goes
-into a memfd, and the exec comes right after a heartbeat was sent, so that its silence lies within a period.
+The new program is tried beforehand: it must load, and read the configuration, well within the time after which the
+other nodes call this one silent. Then everything it needs to know goes into a memfd, and the exec comes right after a
+heartbeat was sent.
 """
 
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +20,10 @@ from ha.node.running import Node
 
 PROBE_TIMEOUT_S: Final = 20.0
 """So long the new program may take to show that it loads."""
+PROBES: Final = 5
+"""So often a program that loads too slowly is tried: on a busy machine the next one may be quicker."""
+LONGEST_PAUSE: Final = 0.75
+"""Of T, the time after which the others take this node's services over: the load must take less."""
 WAIT_FOR_HEARTBEAT_S: Final = 1.5
 """The exec waits at most so long for a heartbeat to follow."""
 
@@ -39,6 +45,8 @@ class Successor:
         self._control = control
         self._before = before
         self._tells: list[Tell] = []
+        self._began = 0.0
+        self._probes = 0
         self._pid = 0
         self._pidfd = -1
         self._output = -1
@@ -55,6 +63,12 @@ class Successor:
         if problems:
             self._refuse(f"the new nmond would refuse the configuration: {'; '.join(problems[:3])}")
             return
+        self._probes = 0
+        self._try()
+
+    def _try(self) -> None:
+        self._probes += 1
+        self._began = time.monotonic()
         try:
             self._output = os.memfd_create("ezha-probe", os.MFD_CLOEXEC)
             self._pid = process.fork(self._probe)
@@ -86,6 +100,7 @@ class Successor:
         pid, status = os.waitpid(self._pid, os.WNOHANG)
         if pid == 0:
             return
+        took = time.monotonic() - self._began
         if self._timer is not None:
             self._timer.cancel()
         self._node.loop.unwatch(self._pidfd)
@@ -96,6 +111,16 @@ class Successor:
         if code != 0:
             last = said.splitlines()[-1] if said else f"it ended with {code} and said nothing"
             self._refuse(f"the new program does not start: {last}")
+            return
+        timeout = self._node.configuration.cluster.timeout_of(self._node.name)
+        if took > LONGEST_PAUSE * timeout:
+            if self._probes < PROBES:
+                self._try()
+                return
+            self._refuse(
+                f"the new program takes {took:.3f} s to load, and after {timeout:g} s of silence the other nodes take "
+                "over; try again when the machine is less busy"
+            )
             return
         self._node.sent = self._heartbeat_sent
         self._timer = self._node.loop.after(WAIT_FOR_HEARTBEAT_S, self._heartbeat_sent)

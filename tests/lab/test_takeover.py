@@ -284,6 +284,24 @@ def test_a_restart_is_noticed_by_nobody() -> None:
         web.assert_nothing_twice()
 
 
+def test_a_restart_that_the_peer_would_take_for_a_death_is_refused() -> None:
+    """A program that loads slowly, as any does on a machine that is busy enough."""
+    with standing(0.5) as pair:
+        web = pair.services["web"]
+        web.take()
+        pair.wait_all_up()
+        launcher = pair.cluster("node1", "bin", "nmond")
+        first, rest = launcher.read_text().split("\n", 1)
+        launcher.write_text(f"{first}\nimport time\ntime.sleep(0.5)\n{rest}")
+        nmond, ran, since = pair.need_nmond("node1"), web.holder("node1"), boottime()
+        done = pair.run("node1", "ezha.init", "restart")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "not restarted: the new program takes " in done.stderr
+        assert "after 0.5 s of silence the other nodes take over" in done.stderr
+        assert [pair.history(node, since=since) for node in NODES] == [[], []]
+        assert (pair.nmond("node1"), web.holder("node1")) == (nmond, ran)
+
+
 def test_a_second_nmond_refuses_to_run(patient: Pair) -> None:
     since, nmond = boottime(), patient.need_nmond("node1")
     for program in ("nmond", "nmond-supervisor"):
