@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import time
 from collections.abc import Callable
 from functools import wraps
 
@@ -10,6 +11,7 @@ import pytest
 from ha.heartbeats import channel, codec
 from ha.heartbeats.channel import Handed, Received, Record, Sent, Trouble
 from ha.heartbeats.media import listener_for, sender_for
+from ha.heartbeats.media.interface import Interface
 from ha.heartbeats.media.medium import MediumError, ReplacedError
 from ha.heartbeats.path import PathLine
 from ha.heartbeats.worker import ListenerWorker, SenderWorker
@@ -36,6 +38,23 @@ def net(device: str, group: str = IPV4) -> PathLine:
     return PathLine("node1", 0, "net", device, group, 1234)
 
 
+def carries(name: str, wanted: bool = True) -> None:
+    """Wait until the interface has a carrier (or none): the kernel tells it a little after its other end changed."""
+    until = time.monotonic() + 10
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        while time.monotonic() < until:
+            try:
+                Interface(name).require_link(sock)
+            except MediumError:
+                if not wanted:
+                    return
+            else:
+                if wanted:
+                    return
+            time.sleep(0.001)
+    raise AssertionError(f"{name} has {'no' if wanted else 'a'} carrier")
+
+
 def cable(left: str, right: str, number: int = 1, addresses: bool = True) -> None:
     """Two interfaces joined by a cable."""
     ip("link", "add", left, "type", "veth", "peer", "name", right)
@@ -44,6 +63,8 @@ def cable(left: str, right: str, number: int = 1, addresses: bool = True) -> Non
         if addresses:
             ip("addr", "add", f"10.9.{number}.{side}/24", "dev", end)
             ip("addr", "add", f"fd00:{number}::{side}/64", "dev", end, "nodad")
+    for end in (left, right):
+        carries(end)
 
 
 @pytest.mark.parametrize("group", [IPV4, IPV6, "ff12::ec2a"])
@@ -121,6 +142,7 @@ def test_trouble_is_told_in_words() -> None:
         with pytest.raises(MediumError, match=r"^interface left has no carrier$"):
             end.open()
     ip("link", "set", "right", "up")
+    carries("left")
     listener.open()
     sender.open()
     with pytest.raises(MediumError, match=r"^interface left has no IPv4 address yet$"):
@@ -128,6 +150,7 @@ def test_trouble_is_told_in_words() -> None:
     ip("addr", "add", "10.9.1.1/24", "dev", "left")
     sender.send(b"x")
     ip("link", "set", "right", "down")
+    carries("left", False)
     with pytest.raises(MediumError, match="no carrier"):
         sender.send(b"x")
     with pytest.raises(MediumError, match="no carrier"):
@@ -146,6 +169,7 @@ def test_an_ipv6_sender_without_an_address_is_in_trouble() -> None:
     for end in ("left", "right"):
         ip("link", "set", end, "addrgenmode", "none")
         ip("link", "set", end, "up")
+    carries("left")
     sender = sender_for(net("left", IPV6), NODE1, CLUSTER)
     sender.open()
     with pytest.raises(MediumError, match="not sent"):
