@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ CLUSTER = cluster_id("ezha")
 FLOOD_PER_S, FLOOD_S = 10_000, 2
 LOOKS = ("node1", "node2", "node1")
 """In this order the nodes are asked, so that each is asked before the other once."""
+Done = subprocess.CompletedProcess[str]
 
 _SEND = """\
 import base64, socket, sys, time
@@ -80,7 +82,7 @@ def _kept(pair: Pair, node: str) -> dict[str, object]:
     states = pair.cluster(node, "services")
     files = {path.relative_to(states): path.read_bytes() for path in states.rglob("*") if path.is_file()}
     conf = {path.name: path.read_bytes() for path in pair.cluster(node, "conf").iterdir()}
-    return {"files": files, "conf": conf, "nmond": pair.nmond(node), "workers": pair.workers(node)}
+    return {"files": files, "conf": conf, "nmond": pair.nmond(node), "workers": len(pair.workers(node))}
 
 
 def path_of(pair: Pair, node: str, medium: str, owner: str) -> dict[str, Any]:
@@ -121,12 +123,17 @@ def garbage(draw: random.Random, real: bytes, node: str) -> Iterator[bytes]:
     yield seal(draw.randbytes(40), CLUSTER, node_id("node9"))
 
 
-def client(pair: Pair, code: str, datagrams: Sequence[bytes], *words: str) -> "subprocess.CompletedProcess[str]":
+def client(pair: Pair, code: str, datagrams: Sequence[bytes], *words: str) -> Done:
     """Run a sender on a machine that is on the nodes' network and is no node."""
     text = "".join(base64.b64encode(each).decode() + "\n" for each in datagrams)
     done = pair.lab.exec("client", [sys.executable, "-I", "-c", code, CLIENT_ADDRESS, MULTICAST, *words], input=text)
     assert done.returncode == 0, done.stderr
     return done
+
+
+def at_once(run: Callable[[tuple[str, ...]], Done], argvs: Sequence[tuple[str, ...]]) -> list[Done]:
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(run, argvs))
 
 
 # ------------------------------------------------------------------------------------------------ heartbeats
@@ -164,17 +171,37 @@ def test_blocks(pair: Pair) -> None:
     """Written into node2's slot, whose own writes do not get there; node1 looks at each of them once."""
     seed = secrets.randbits(32)
     real = message_of(pair, "node2")
-    kinds = [each for each in garbage(random.Random(seed), real, "node2") if 0 < len(each) <= SLOT and any(each)]
+    kinds = [each.ljust(SLOT, b"\0") for each in garbage(random.Random(seed), real, "node2") if len(each) <= SLOT]
+    # An empty slot says nothing, and zeros behind a message are what belongs there.
+    kinds = [each for each in kinds if any(each) and each.rstrip(b"\0") != real.rstrip(b"\0")]
     pair.lab.set_disk_fault("node2", "lost")
     with open(f"{pair.lab.folder}/disk.img", "r+b", buffering=0) as disk:
-        for block in [*kinds[::6], message_of(pair, "node1")]:
+        for block in [*kinds[::6], message_of(pair, "node1").ljust(SLOT, b"\0")]:
             before = refused(pair, "node1", "dio", "node2")
-            os.pwrite(disk.fileno(), block.ljust(SLOT, b"\0"), OFFSETS["node2"])
+            os.pwrite(disk.fileno(), block, OFFSETS["node2"])
             wait_for(
                 lambda before=before: refused(pair, "node1", "dio", "node2") > before, what=f"{block!r} is counted"
             )
     assert pair.down("node1") == ["dio node2"]
     assert pair.down("node2") == []
+
+
+def test_a_slot_that_holds_something_foreign_is_not_written(pair: Pair) -> None:
+    """Not before somebody has said that nobody needs it, in the words that ezha gives."""
+    foreign = b"somebody's data".ljust(SLOT, b"!")
+    writer = next(each for title, each in pair.workers("node2").items() if "/heartd_dio " in title)
+    pair.kill(writer, signal.SIGSTOP)
+    with open(f"{pair.lab.folder}/disk.img", "r+b", buffering=0) as disk:
+        os.pwrite(disk.fileno(), foreign, OFFSETS["node2"])
+        pair.kill(writer)
+        said = wait_for(lambda: path_of(pair, "node2", "dio", "node2")["trouble"])
+        assert "is not written: the slot holds something that is not ezha's" in said
+        wait_for(lambda: pair.down("node1") == ["dio node2"])
+        assert os.pread(disk.fileno(), SLOT, OFFSETS["node2"]) == foreign
+    command = said.rpartition("if nobody needs it: ")[2].split()
+    done = pair.run("node2", *command)
+    assert done.returncode == 0, done
+    pair.wait_all_up()
 
 
 def test_a_flood(pair: Pair) -> None:
@@ -205,17 +232,17 @@ def test_a_flood(pair: Pair) -> None:
 # -------------------------------------------------------------------------------------------------- commands
 
 
-@pytest.mark.parametrize("name", ["../web", "../../conf/nodes", "/etc/passwd", ".", "..", "-x", "we b", "w" * 65, "ué"])
+@pytest.mark.parametrize("name", ["../web", "/etc/passwd", "..", "-x", "w" * 65])
 def test_a_service_that_cannot_be_called_so(pair: Pair, name: str) -> None:
-    for argv in (
+    argvs = [
         ("service", "-A", name, "unfreeze"),
         ("service", "-a", name, "/bin/true", "node1", "node2", "/bin/true"),
         ("service", "-i", name),
         ("service", "-r", name),
         ("ezha", "why", name),
         ("ezha", "switch", name),
-    ):
-        done = pair.run("node1", *argv)
+    ]
+    for argv, done in zip(argvs, at_once(lambda argv: pair.run("node1", *argv), argvs), strict=True):
         assert done.returncode in (1, 2), (argv, done)
         assert done.stdout == ""
         first, *rest = done.stderr.splitlines()
@@ -267,27 +294,34 @@ WRONG = [
 ]
 
 
-@pytest.fixture
-def edit(shared: Pair) -> Iterator[Callable[[str, str, str], Path]]:
-    """``edit(node, file, line)`` adds a line to a file of conf; all are as they were before the others look."""
-    were: dict[Path, bytes | None] = {}
+class Edit:
+    """``edit(node, file, line)`` adds a line to a file of conf; ``undo`` makes all of them what they were."""
 
-    def add(node: str, file: str, line: str) -> Path:
-        path = shared.conf(node, file)
-        content = were.setdefault(path, path.read_bytes() if path.exists() else None)
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self._were: dict[Path, bytes | None] = {}
+
+    def __call__(self, node: str, file: str, line: str) -> Path:
+        path = self._pair.conf(node, file)
+        content = self._were.setdefault(path, path.read_bytes() if path.exists() else None)
         before = (content or b"") if file != "logfacility" else b""  # which has one line
         path.write_bytes(before + f"{line}\n".encode())
         return path
 
-    yield add
-    for path, content in were.items():
-        if content is None:
-            path.unlink()
-        else:
-            path.write_bytes(content)
+    def undo(self) -> None:
+        for path, content in self._were.items():
+            if content is None:
+                path.unlink()
+            else:
+                path.write_bytes(content)
+        self._were.clear()
 
 
-Edit = Callable[[str, str, str], Path]
+@pytest.fixture
+def edit(shared: Pair) -> Iterator[Edit]:
+    made = Edit(shared)
+    yield made
+    made.undo()
 
 
 @pytest.mark.parametrize("file", ["monitor", "services", "nodes", "options.toml", "logfacility"])
@@ -295,7 +329,8 @@ def test_a_wrong_line_is_refused_by_check_and_reload(pair: Pair, edit: Edit, fil
     for _, line, says in (each for each in WRONG if each[0] == file):
         path = edit("node1", file, line)
         number = path.read_bytes().count(b"\n")
-        check, reload = pair.run("node1", "ezha", "check", "--syntax"), pair.run("node1", "ezha", "reload")
+        argvs = [("ezha", "check", "--syntax"), ("ezha", "reload")]
+        check, reload = at_once(lambda argv: pair.run("node1", *argv), argvs)
         assert check.returncode == reload.returncode == 1, line
         assert check.stderr.startswith(f"conf/{file}:{number}: "), check.stderr
         assert says in check.stderr
@@ -322,31 +357,20 @@ def test_an_nmond_that_died_while_a_file_was_wrong_is_back_once_it_is_mended(sha
     assert pair.services["web"].calls() == ["start"]
 
 
-@pytest.mark.parametrize(
-    ("file", "line"),
-    [
-        ("monitor", "node1 net eth0 239.1.1.1 1 0.1"),
-        ("services", "../mail /mail node1 node2 /bin/true"),
-        ("nodes", "../x"),
-        ("options.toml", "start_timout = 5"),
-        ("logfacility", "loud"),
-    ],
-)
-def test_a_node_does_not_start_with_a_wrong_line(shared: Pair, edit: Edit, file: str, line: str) -> None:
+def test_a_node_does_not_start_with_a_wrong_line(shared: Pair, edit: Edit) -> None:
     pair = shared
     assert pair.run("node2", "ezha.init", "stop").returncode == 0
-    path = edit("node2", file, line)
-    number = path.read_bytes().count(b"\n")
-    # By the init script, and where somebody goes around it.
-    for argv, code, start in (
-        (("ezha.init", "start"), 6, f"conf/{file}:{number}: "),
-        (("nmond-supervisor",), 2, f"nmond: conf/{file}:{number}: "),
-        (("nmond", "--foreground"), 2, f"nmond: conf/{file}:{number}: "),
-    ):
-        done = pair.run("node2", *argv)
-        assert (done.returncode, done.stdout) == (code, ""), done
-        assert done.stderr.startswith(start), done.stderr
-        assert len(done.stderr.splitlines()) == 1, done.stderr
+    for file, line in {file: line for file, line, _ in WRONG}.items():
+        path = edit("node2", file, line)
+        number = path.read_bytes().count(b"\n")
+        # By the init script, and where somebody goes around it.
+        starts = [("ezha.init", "start"), ("nmond-supervisor",), ("nmond", "--foreground")]
+        done = at_once(lambda argv: pair.run("node2", *argv), starts)
+        assert [(each.returncode, each.stdout) for each in done] == [(6, ""), (2, ""), (2, "")], done
+        for each, said in zip(done, ("", "nmond: ", "nmond: "), strict=True):
+            assert each.stderr.startswith(f"{said}conf/{file}:{number}: "), each.stderr
+            assert len(each.stderr.splitlines()) == 1, each.stderr
+        edit.undo()
     assert pair.run("node2", "ezha.init", "status").returncode == 3
     assert not [title for title in pair.processes("node2").values() if BIN in title]
     assert pair.services["web"].state("node2") == "STOPPED"
