@@ -19,6 +19,7 @@ COMMANDS = {
     "node": ("ha.cli.commands.node", "stop, restart or await nmond (what ezha.init is made of)"),
     "lab": ("ha.cli.lab", "a cluster of nodes on this one machine"),
     "demo": ("ha.cli.demo", "two nodes here, a service, a power failure: watch the takeover"),
+    "sim": ("ha.cli.commands.sim", "histories of a cluster under virtual time: drawn, replayed, searched, rehearsed"),
     "service": ("ha.cli.service", "the same as the command service"),
     "hb": ("ha.cli.hb", "the same as the command hb"),
 }

@@ -61,7 +61,8 @@ class Ear(Protocol):
 
     def sent(self, machine: Machine, message: Heartbeat) -> None: ...
 
-    def heard(self, machine: Machine, path: PathId, message: Heartbeat) -> None: ...
+    def heard(self, machine: Machine, path: PathId, message: Heartbeat, at: float) -> None:
+        """``at``: the true time at which its listener took it."""
 
     def persisted(self, machine: Machine, record: NodeRecord) -> None: ...
 
@@ -136,7 +137,8 @@ class Nmond:
             machine.adopt(service, lambda how, code, service=service: self._script_ended(service, ORPHAN, how, code))  # type: ignore[misc]
         self.driver = Driver(engine, self, machine.now)
         self._ear.began(machine)
-        self._ear.told(machine, f"nmond starts {'after a boot' if loaded.boot else 'in the same boot'}")
+        when = "for the first time" if machine.lives == 1 else "after a boot" if loaded.boot else "in the same boot"
+        self._ear.told(machine, f"nmond starts {when}")
         try:
             self.driver.start()
         except OSError as error:
@@ -174,7 +176,7 @@ class Nmond:
         except RefusedError as error:
             self.refused[str(error)] += 1
             return
-        self._ear.heard(self.machine, path, message)
+        self._ear.heard(self.machine, path, message, min(self.machine.clock.when(at), self.machine.agenda.now))
         self._turn(MessageReceived(message, path, at))
 
     def command(self, command: Command) -> None:

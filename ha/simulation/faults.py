@@ -4,6 +4,7 @@ Each verb is a method that returns how it is undone, or None where it is over at
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import count
 
 from ha.fsm.config import PathId
@@ -111,7 +112,7 @@ class Faults:
         machine.lateness = float(seconds)
 
         def undo() -> None:
-            machine.disturbed = machine.agenda.now
+            machine.disturbed = machine.agenda.now + machine.lateness  # what is on its way is late yet
             machine.lateness = 0.0
 
         return undo
@@ -218,7 +219,9 @@ class Faults:
 
     def _order(self, machine: Machine, node: str, service: str, action: str, *words: str) -> None:
         if not machine.answers:
-            return  # the command says that nmond does not run, and ends
+            said = "not done: nmond is not running on this node"
+            self._trace.add(Entry(machine.agenda.now, Kind.REPLY, node, service, said))
+            return
         target = next((w for w in words if w != "--i-know"), "")
         command = Command(f"c{next(self._numbers)}", service, Action(action), "--i-know" in words, target)
         self._checkers.ask(machine, command)
@@ -279,11 +282,8 @@ def _slower(line: str) -> str:
 
 
 def _with(texts: Texts, monitor: Iterable[str] | None = None, services: Iterable[str] | None = None) -> Texts:
-    return Texts(
-        texts.nodes,
-        texts.monitor if monitor is None else "\n".join(monitor) + "\n",
-        texts.services if services is None else "\n".join(services) + "\n",
-        texts.options,
-        texts.logfacility,
-        texts.names,
+    return replace(
+        texts,
+        monitor=texts.monitor if monitor is None else "\n".join(monitor) + "\n",
+        services=texts.services if services is None else "\n".join(services) + "\n",
     )

@@ -21,7 +21,7 @@ from ha.simulation.ezha import Nmond
 from ha.simulation.faults import Faults
 from ha.simulation.machine import Machine, Program
 from ha.simulation.network import Network
-from ha.simulation.plan import Plan
+from ha.simulation.plan import Plan, PlanError
 from ha.simulation.scripts import Pace
 from ha.simulation.settings import Setting
 from ha.simulation.trace import Entry, Kind, Trace
@@ -32,9 +32,14 @@ NOISE: Mapping[str, float] = {
     "loss": 0.0,
     "disk-latency": 0.002,
     "boot-spread": 2.0,
+    "start": 0.2,
+    "start-spread": 1.0,
+    "stop": 0.1,
+    "stop-spread": 0.5,
 }
 """What is there without any fault: drift of the clocks (share), mean seconds on the wire, share of datagrams lost, mean
-seconds of a disk write, seconds within which the machines are switched on."""
+seconds of a disk write, seconds within which the machines are switched on, seconds that start and stop scripts take at
+least and how much more on average."""
 _TRANSIENT = frozenset({State.START_READY, State.STARTING, State.STOPPING})
 _STUCK = frozenset({State.STOP_FAILED, State.UNKNOWN})
 _RUNS = frozenset({State.STARTED, State.FROZEN_START})
@@ -92,6 +97,8 @@ class History:
         cells: Counter[Cell] | None = None,
     ) -> None:
         noise = {**NOISE, **dict(plan.noise)}
+        if unknown := [name for name, _ in plan.noise if name not in NOISE]:
+            raise PlanError(f"no noise {unknown[0]}; one of {', '.join(NOISE)}")
         self.plan = plan
         self.agenda = Agenda()
         self.trace = Trace(messages, keep)
@@ -115,7 +122,7 @@ class History:
         for line in self._lines:
             if not line.is_disk:
                 self.network.add(line.id, [n for n in self.config.nodes if n != line.node])
-        self.pace = Pace()
+        self.pace = Pace(start=(noise["start"], noise["start-spread"]), stop=(noise["stop"], noise["stop-spread"]))
         for name in self.config.nodes:
             draw = self._draw(name)
             clock = Clock(draw.between(1.0, 1000.0), 1.0 + draw.between(-noise["drift"], noise["drift"]))
@@ -136,6 +143,15 @@ class History:
         told = self._changes()
         self.agenda.run(settled + 2 * self._longest)
         self._judge(told)
+        return self._outcome()
+
+    def rehearse(self) -> Outcome:
+        """The first phase alone, and as long again as everything needs to come to rest: what a plan leaves broken stays
+        so, and nothing is asked of how it ends."""
+        self.agenda.run(self.plan.seconds + self.settling)
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
         return Outcome(
             self.plan,
             self.trace.digest,
