@@ -26,7 +26,7 @@ from ha.fsm.events import (
     ScriptEnded,
     Tick,
 )
-from ha.fsm.evidence import holds
+from ha.fsm.evidence import holds, may_run
 from ha.fsm.hearing import Hearing
 from ha.fsm.machine import Facts
 from ha.fsm.message import Incarnation
@@ -66,29 +66,41 @@ class Engine(Hearing):
         self._boot = boot
         self._orphans = dict(orphans or {})
         self._freeze_secondary = freeze_secondary
-        records = {r.name: r for r in record.services}
-        absent = State.UNKNOWN if unreadable else State.FROZEN_STOP
-        self._configure(config, records, absent, now)
+        self._strays = {r.name: r for r in record.services}
+        """Records of services that the configuration does not name (any more) and that may run here all the same: kept
+        until it names them again, or the machine boots."""
+        self._configure(config, State.UNKNOWN if unreadable else State.FROZEN_STOP, now)
 
     def start(self, now: float) -> Effects:
         """The first effects: what a boot or a restart of nmond makes of each recorded state."""
         self._begin()
         self._persist_all = True
+        if self._boot:
+            self._strays.clear()
         for name in list(self.services):
-            service = self.services[name]
             if self._boot:
-                facts = Facts(freeze_secondary=self._freeze_secondary and service.config.nodes[0] != self.node)
+                nodes = self.services[name].config.nodes
+                facts = Facts(freeze_secondary=self._freeze_secondary and nodes[0] != self.node)
                 self._trigger(name, Trigger.BOOT, now, facts)
-            elif name in self._orphans:
-                kind = self._orphans[name]
-                limit = now + self._timeout(service.config, kind)
-                self._put(name, replace(service, job=Job(ORPHAN, kind, now, limit), adopting=True))
-                text = f"nmond restarted; its {kind.value} script is still running: waited for"
-                self._note(NoteKind.TRANSITION, name, text, source=service.state, dest=service.state)
             else:
-                self._trigger(name, Trigger.RESTART, now)
+                self._adopt(name, now)
+        for name, record in self._strays.items():
+            text = f"it is {record.state.name} here, and conf/services does not name it any more: put it back"
+            self._note(NoteKind.ALERT, name, text)
         self._send_now = True
         return self._finish(now)
+
+    def _adopt(self, name: str, now: float) -> None:
+        """An nmond of this boot left its record, and maybe a script that still runs."""
+        service = self.services[name]
+        kind = self._orphans.pop(name, None)
+        if kind is None:
+            self._trigger(name, Trigger.RESTART, now)
+            return
+        limit = now + self._timeout(service.config, kind)
+        self._put(name, replace(service, job=Job(ORPHAN, kind, now, limit), adopting=True))
+        text = f"nmond restarted; its {kind.value} script is still running: waited for"
+        self._note(NoteKind.TRANSITION, name, text, source=service.state, dest=service.state)
 
     def handle(self, event: Event, now: float) -> Effects:
         """Take a fact in. The effects are owed in the order that ``Effects`` states."""
@@ -102,6 +114,8 @@ class Engine(Hearing):
                 pass
             case Command():
                 self._on_command(event, now)
+            case ScriptEnded(service=name, job=job) if job == ORPHAN and name in self._orphans:
+                del self._orphans[name]  # of a stray: what it left is looked at when the service is named again
             case ScriptEnded():
                 self._on_script(event, now)
             case ConfigChanged():
@@ -139,7 +153,8 @@ class Engine(Hearing):
 
     def record(self) -> NodeRecord:
         """All that must outlive nmond."""
-        return NodeRecord(self.incarnation.counter, tuple(s.record for s in self.services.values()))
+        known = tuple(s.record for s in self.services.values())
+        return NodeRecord(self.incarnation.counter, (*known, *self._strays.values()))
 
     def status(self, now: float) -> list[dict[str, object]]:
         """Of every service: its states on all nodes, and what is being waited for, in words."""
@@ -191,6 +206,8 @@ class Engine(Hearing):
             "job": self._job,
             "counters": dict(self.counters),
             "services": [snapshot.dump(snapshot.unattended(s)) for s in self.services.values()],
+            "strays": [snapshot.dump(r) for r in self._strays.values()],
+            "orphans": {name: kind.value for name, kind in self._orphans.items()},
             "peers": [
                 {
                     "name": p.name,
@@ -271,9 +288,7 @@ class Engine(Hearing):
         moving = (State.STARTED, State.STARTING, State.STOPPING, State.START_READY)
         return any(s.state in moving for s in self.services.values())
 
-    def _configure(
-        self, config: ClusterConfig, records: Mapping[str, ServiceRecord], absent: State, now: float
-    ) -> None:
+    def _configure(self, config: ClusterConfig, absent: State, now: float) -> None:
         self.config = config
         self.period = config.period_of(self.node)
         known = dict(self.services)
@@ -284,8 +299,9 @@ class Engine(Hearing):
             if name in known:
                 self.services[name] = replace(known[name], config=service, id=service.id)
             else:
-                record = records.get(name, ServiceRecord(name, absent))
+                record = self._strays.get(name, ServiceRecord(name, absent))
                 self.services[name] = Service(service, service.id, record)
+        self._strays = {n: r for n, r in self._strays.items() if n not in self.services and may_run(r)}
         self._by_id = {s.id: n for n, s in self.services.items()}
         self._busy: dict[str, None] = {}
         self._claims: dict[str, None] = {}
@@ -312,7 +328,10 @@ class Engine(Hearing):
     def _on_config(self, config: ClusterConfig, now: float) -> None:
         refused = self.objections(config)
         assert not refused, refused  # the driver asks first
-        self._configure(config, {}, State.FROZEN_STOP, now)
+        back = [name for name in self._strays if name in config.services and self.node in config.services[name].nodes]
+        self._configure(config, State.FROZEN_STOP, now)
+        for name in back:
+            self._adopt(name, now)
         self._persist_all = self._send_now = True
         self._mark(self.services)
 

@@ -9,6 +9,7 @@ from enum import Enum
 
 from ha.fsm.message import ServiceEntry
 from ha.fsm.peers import Peer
+from ha.fsm.record import ServiceRecord
 from ha.fsm.states import State
 from ha.fsm.table import HOLDING, NOT_HOLDING
 
@@ -39,6 +40,11 @@ class Verdict:
 def holds(entry: ServiceEntry) -> bool:
     """Rule 5: these all hold, alike."""
     return entry.state in HOLDING or entry.unclean
+
+
+def may_run(record: ServiceRecord) -> bool:
+    """The service may be up here, as far as its record tells."""
+    return record.state in HOLDING or record.state is State.UNKNOWN or record.unclean
 
 
 def judge(peer: Peer, service: int, acknowledged: int, needed: int, now: float) -> Verdict:

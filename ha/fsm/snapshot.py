@@ -86,8 +86,9 @@ def restore_engine(
     try:
         services: list[Service] = [load(s) for s in plain["services"]]
         incarnation = load(plain["incarnation"])
-        record = NodeRecord(incarnation.counter, tuple(s.record for s in services))
-        engine = cls(config, node, record, incarnation, now, boot=False)
+        record = NodeRecord(incarnation.counter, (*(s.record for s in services), *map(load, plain["strays"])))
+        orphans = {str(name): ScriptKind(kind) for name, kind in plain["orphans"].items()}
+        engine = cls(config, node, record, incarnation, now, boot=False, orphans=orphans)
         engine.seq = int(plain["seq"])
         engine.leaving, engine.left = bool(plain["leaving"]), bool(plain["left"])
         engine.started_at = float(plain["started_at"])

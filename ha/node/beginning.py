@@ -28,7 +28,6 @@ def first_engine(
     ``nonce``: the random part of the incarnation, 0 … 2**32-1; ``orphans``: scripts that are left over, by service.
     """
     record = loaded.record or NodeRecord(0)
-    services = configuration.cluster.services
     return kind(
         configuration.cluster,
         node,
@@ -37,7 +36,7 @@ def first_engine(
         now,
         boot=loaded.boot,
         unreadable=loaded.unreadable,
-        orphans={name: script for name, script in orphans.items() if name in services},
+        orphans=orphans,
         freeze_secondary=configuration.options.freeze_secondary_on_start,
         **more,
     )

@@ -3,6 +3,8 @@
 nmond and the simulator share this. It knows nothing of where the bytes came from.
 """
 
+from collections.abc import Callable
+
 from ha.fsm.config import PathId
 from ha.fsm.identity import node_id
 from ha.fsm.message import Heartbeat, Incarnation
@@ -18,13 +20,15 @@ class RefusedError(ValueError):
         """Counted only: lines that share a group and port make every listener of it hear what we send ourselves."""
 
 
-def screen(path: PathId, data: bytes, name: str, own: Incarnation) -> Heartbeat:
+def screen(
+    path: PathId, data: bytes, name: str, own: Incarnation, read: Callable[[bytes], Heartbeat] = decode
+) -> Heartbeat:
     """The message in ``data``, which came on ``path``. ``name``, ``own``: this node and its present incarnation.
 
-    Raises RefusedError.
+    ``read`` is the decoder, or one that remembers what it decoded. Raises RefusedError.
     """
     try:
-        message = decode(data)
+        message = read(data)
     except CodecError as error:
         raise RefusedError(str(error)) from None
     if message.node == node_id(path.node):

@@ -33,7 +33,9 @@ _NOTES = {
     NoteKind.PEER: Kind.PEER,
     NoteKind.ALERT: Kind.ALERT,
 }
-_THAWS = frozenset({Action.START, Action.UNFREEZE, Action.FREEZE_START, Action.FORCE_START, Action.SWITCH})
+_THAWS = frozenset(
+    {Action.START, Action.UNFREEZE, Action.FREEZE_START, Action.FORCE_START, Action.FORCE_STOP, Action.SWITCH}
+)
 _RIGHT = {
     ScriptKind.CHECK: frozenset({State.STARTING}),
     ScriptKind.START: frozenset({State.STARTING}),
@@ -142,7 +144,7 @@ class Checkers:
         self._sent[machine.name] = key
         self.trace.event(machine.agenda.now, 1, message.node, message.seq)
 
-    def heard(self, machine: Machine, path: PathId, message: Heartbeat) -> None:
+    def heard(self, machine: Machine, path: PathId, message: Heartbeat, at: float) -> None:
         sender = self._names.get(message.node, "")
         now = machine.agenda.now
         self.trace.event(now, 2, message.node, message.seq)
@@ -157,7 +159,7 @@ class Checkers:
         if key[0] < known.newest[0] or (key[0] == known.newest[0] and known.message and key[1] != known.newest[1]):
             return
         if key[::2] > known.newest[::2]:
-            known.newest, known.at, known.message = key, now, message
+            known.newest, known.at, known.message = key, at, message
 
     def _silent(self, machine: Machine, other: str) -> bool:
         """Nothing newer of ``other`` reached this nmond for T, by true time and the rate of its clock."""
@@ -240,7 +242,7 @@ class Checkers:
 
     def lateness(self, machine: Machine, seconds: float) -> None:
         # A clock that stood, a pause, a start: what was not scheduled may be late.
-        if machine.disturbed != machine.agenda.now and seconds > machine.lateness + TICK_S:
+        if machine.disturbed < machine.agenda.now and seconds > machine.lateness + TICK_S:
             self.violation(f"a deadline was looked at {seconds * 1000:.1f} ms late", machine.name)
 
     # ------------------------------------------------------------------------------------------- operators

@@ -710,6 +710,68 @@ def test_services_come_and_go_with_the_configuration():
     assert not cluster.hosts["node2"].engine.objections(config(services=("db",)))
 
 
+def restarted_without(cluster: Cluster) -> Host:
+    """nmond of node1 was killed, and its next one does not find the service in its configuration."""
+    complete, cluster.config = cluster.config, config(services=("db",))
+    host = cluster.restart("node1")
+    cluster.config = complete
+    return host
+
+
+def test_a_running_service_that_left_the_configuration_is_remembered_until_it_is_back():
+    cluster = started()
+    host = restarted_without(cluster)
+    assert "conf/services does not name it any more" in host.notes[-1].text
+    assert [(r.name, r.state) for r in host.disk.services] == [("db", S.FROZEN_STOP), ("web", S.STARTED)]
+    cluster.run(3 * T)
+    assert cluster.hosts["node2"].state() is S.STOPPED, "it is said to nobody that it does not run"
+    host.engine = Engine.restore(host.engine.snapshot(), config(services=("db",)), "node1", cluster.now)
+    cluster.feed("node1", ConfigChanged(cluster.config))
+    assert cluster.end("node1", code=0) is ScriptKind.STATUS
+    cluster.run(3 * T)
+    assert cluster.states() == ["STARTED", "STOPPED"]
+
+
+def test_without_that_memory_both_would_run_it():
+    cluster = started()
+    host = restarted_without(cluster)
+    host.engine._strays.clear()
+    cluster.feed("node1", ConfigChanged(cluster.config))
+    cluster.run(3 * T)
+    assert cluster.states() == ["FROZEN_STOP", "STARTED"]
+
+
+def test_a_script_of_a_service_that_left_the_configuration_is_waited_for_when_it_is_back():
+    cluster = started()
+    complete, cluster.config = cluster.config, config(services=("db",))
+    host = cluster.restart("node1", orphans={"web": ScriptKind.STOP})
+    cluster.config = complete
+    cluster.feed("node1", ConfigChanged(complete))
+    assert not host.jobs
+    cluster.feed("node1", ScriptEnded("web", ORPHAN, Ended.LOST))
+    assert cluster.end("node1") is ScriptKind.STATUS
+
+
+def test_a_script_of_a_service_that_left_the_configuration_may_end_before_it_is_back():
+    cluster = started()
+    complete, cluster.config = cluster.config, config(services=("db",))
+    host = cluster.restart("node1", orphans={"web": ScriptKind.STOP})
+    cluster.config = complete
+    cluster.feed("node1", ScriptEnded("web", ORPHAN, Ended.LOST))
+    assert host.notes[-1].kind is NoteKind.ALERT and "put it back" in host.notes[-1].text, "and no other alert"
+    cluster.feed("node1", ConfigChanged(complete))
+    assert cluster.end("node1") is ScriptKind.STATUS
+
+
+def test_a_boot_forgets_services_that_left_the_configuration():
+    cluster = started()
+    cluster.power_off("node1")
+    complete, cluster.config = cluster.config, config(services=("db",))
+    host = cluster.restart("node1", boot=True)
+    cluster.config = complete
+    assert [r.name for r in host.disk.services] == ["db"]
+
+
 def test_a_snapshot_carries_everything_over_an_exec():
     cluster = started()
     cluster.run(3)
