@@ -16,7 +16,7 @@ from ha.fsm.identity import node_id
 from ha.fsm.message import Heartbeat, ServiceEntry
 from ha.fsm.record import NodeRecord
 from ha.fsm.states import Action, ScriptKind, State
-from ha.node import recordfile, statefile
+from ha.node import statefile
 from ha.node.layout import Layout
 from ha.simulation.agenda import Agenda
 from ha.simulation.machine import Machine
@@ -116,7 +116,7 @@ class Checkers:
     def _say(self, kind: Kind, node: str, service: str, text: str) -> None:
         self.trace.add(Entry(self._agenda.now, kind, node, service, text))
 
-    def violation(self, text: str, node: str = "", service: str = "") -> None:
+    def violation(self, text: str, node: str, service: str = "") -> None:
         self._say(Kind.VIOLATION, node, service, text)
         self.findings.safety.append(f"{service + ': ' if service else ''}{text}")
 
@@ -131,7 +131,8 @@ class Checkers:
         self.trace.add(entry)
         if note.kind is NoteKind.TRANSITION:
             self.findings.situations[f"{source} → {dest}"] += 1
-            if note.source is State.START_READY and note.dest is State.STARTING:
+            claimed = note.source is State.START_READY and note.dest is State.STARTING
+            if claimed and machine.program is not None and machine.program.acknowledges:
                 self._evidence(machine, note.service)
 
     # ------------------------------------------------------------------------------------------- messages
@@ -160,6 +161,15 @@ class Checkers:
             return
         if key[::2] > known.newest[::2]:
             known.newest, known.at, known.message = key, at, message
+
+    def reached(self, machine: Machine, sender: str, number: int) -> None:
+        """Something newer of ``sender`` came, of a kind that has neither incarnation nor acknowledgements."""
+        now = machine.agenda.now
+        self.trace.event(now, 2, node_id(sender), number)
+        if self.trace.messages:
+            self.trace.add(Entry(now, Kind.MESSAGE, machine.name, "", "", sender, machine.name))
+        known = self._hearing.setdefault((machine.name, sender), Hearing())
+        known.at = now
 
     def _silent(self, machine: Machine, other: str) -> bool:
         """Nothing newer of ``other`` reached this nmond for T, by true time and the rate of its clock."""
@@ -202,7 +212,7 @@ class Checkers:
             self.violation(f"{kind.value} script beside its {running.kind.value} script", machine.name, service)
         right = _RIGHT.get(kind)
         if right is not None:
-            found = _on_disk(machine, service)
+            found = machine.program.recorded(service) if machine.program is not None else None
             if found not in right:
                 text = f"{kind.value} script, though its disk says {found.name if found else 'nothing'}"
                 self.violation(text, machine.name, service)
@@ -280,15 +290,6 @@ def _entry(message: Heartbeat | None, number: int | None) -> ServiceEntry | None
     if message is None or number is None:
         return None
     return next((e for e in message.services if e.id == number), None)
-
-
-def _on_disk(machine: Machine, service: str) -> State | None:
-    """What a power cut would leave."""
-    data = machine.files.on_disk.get(_LAYOUT.record)
-    if data is None:
-        return None
-    record = recordfile.decode(data, machine.name).record
-    return next((s.state for s in record.services if s.name == service), None)
 
 
 def _exported(machine: Machine, service: str) -> State | None:

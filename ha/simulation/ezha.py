@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
 
-from ha.fsm.config import PathId
+from ha.fsm.config import ClusterConfig, PathId
 from ha.fsm.events import (
     Command,
     ConfigChanged,
@@ -27,9 +27,10 @@ from ha.fsm.events import (
 from ha.fsm.message import Heartbeat
 from ha.fsm.record import NodeRecord
 from ha.fsm.service import ORPHAN
-from ha.fsm.states import ScriptKind
+from ha.fsm.states import ScriptKind, State
 from ha.heartbeats.codec import decode, encode
 from ha.heartbeats.path import PathLine
+from ha.node import recordfile
 from ha.node.beginning import first_engine
 from ha.node.config import ConfigError, Configuration, Texts, parse
 from ha.node.driver import Driver
@@ -39,7 +40,7 @@ from ha.node.screening import RefusedError, screen
 from ha.node.store import Store
 from ha.simulation.coverage import Cell, WatchedEngine
 from ha.simulation.disk import Disk, DiskError
-from ha.simulation.machine import Machine
+from ha.simulation.machine import Held, Machine
 from ha.simulation.network import Network
 
 HANDOVER_S = (0.09, 0.18)
@@ -71,6 +72,9 @@ class Ear(Protocol):
     def told(self, machine: Machine, text: str) -> None:
         """Of nmond itself: it starts, cannot, leaves."""
 
+    def violation(self, text: str, node: str) -> None:
+        """What must never be."""
+
     def began(self, machine: Machine) -> None:
         """A new nmond begins to listen."""
 
@@ -81,6 +85,8 @@ class CrashError(Exception):
 
 class Nmond:
     """``ha.simulation.machine.Program``. ``texts``: the configuration as it stands on this node just now."""
+
+    acknowledges = True
 
     def __init__(
         self,
@@ -106,7 +112,7 @@ class Nmond:
         self._configuration: Configuration
         self._lines: list[PathLine] = []
         self.driver: Driver
-        self.crash_in = 0
+        self._crash_in = 0
         """nmond dies at its so-manieth effect from now on; 0: it does not."""
         self.refused: Counter[str] = Counter()
 
@@ -115,6 +121,21 @@ class Nmond:
         engine = self.driver.engine
         assert isinstance(engine, WatchedEngine)
         return engine
+
+    @property
+    def config(self) -> ClusterConfig:
+        return self.driver.engine.config
+
+    def held(self, service: str) -> Held | None:
+        known = self.engine.services.get(service)
+        return None if known is None else Held(known.state, known.record.unclean)
+
+    def recorded(self, service: str) -> State | None:
+        data = self.machine.files.on_disk.get(_LAYOUT.record)
+        if data is None:
+            return None
+        record = recordfile.decode(data, self.machine.name).record
+        return next((s.state for s in record.services if s.name == service), None)
 
     # ------------------------------------------------------------------------------------------- beginning
 
@@ -189,6 +210,17 @@ class Nmond:
     def resumed(self) -> None:
         self._turn()
 
+    def boot_script(self) -> None:
+        """It runs: there is nothing to do."""
+        self._ear.told(self.machine, "ezha.init start: it runs already")
+
+    def crash(self, point: int) -> None:
+        self._crash_in = point
+
+    def killed(self) -> bool:
+        """Workers die with it, and a supervisor starts another."""
+        return True
+
     def reload(self) -> None:
         """SIGHUP: the files as they are now, or not at all."""
         try:
@@ -252,6 +284,10 @@ class Nmond:
             self._ear.told(self.machine, "nmond dies between two effects")
             self.machine.kill()
             return
+        except Exception as error:  # noqa: BLE001 (whatever it is: nmond died of it, and that is a finding)
+            self._ear.violation(f"nmond fails: {type(error).__name__}: {error}", self.machine.name)
+            self.machine.kill()
+            return
         if driver.late_max:
             self._ear.lateness(self.machine, driver.take_late())
         self._arm()
@@ -278,9 +314,9 @@ class Nmond:
 
     def _point(self) -> None:
         """Between two effects."""
-        if self.crash_in:
-            self.crash_in -= 1
-            if not self.crash_in:
+        if self._crash_in:
+            self._crash_in -= 1
+            if not self._crash_in:
                 raise CrashError
 
     # --------------------------------------------------------------------------- the driver's world (``World``)

@@ -15,7 +15,6 @@ from ha.node.config import Texts
 from ha.node.layout import Layout
 from ha.simulation.checkers import Checkers
 from ha.simulation.disk import Disk
-from ha.simulation.ezha import Nmond
 from ha.simulation.machine import Machine
 from ha.simulation.network import Link, Network
 from ha.simulation.plan import MEDIA, Fault
@@ -88,8 +87,8 @@ class Faults:
         return machine.power_on
 
     def _kill(self, machine: Machine, node: str, point: str = "0") -> Undo | None:
-        if int(point) and isinstance(machine.program, Nmond):
-            machine.program.crash_in = int(point)
+        if int(point) and machine.program is not None:
+            machine.program.crash(int(point))
         else:
             machine.later(0.0, machine.kill)
         return None
@@ -232,11 +231,7 @@ class Faults:
         return machine.init_start
 
     def _restart(self, machine: Machine, node: str) -> None:
-        def deed() -> None:
-            if isinstance(machine.program, Nmond):
-                machine.program.restart()
-
-        machine.tell(lambda _: deed())
+        machine.tell(lambda program: program.restart())
 
     def _configure(self, machine: Machine, node: str, how: str, service: str) -> Undo:
         before = self._texts[node]
@@ -251,11 +246,7 @@ class Faults:
 
     @staticmethod
     def _reload(machine: Machine) -> None:
-        def deed() -> None:
-            if isinstance(machine.program, Nmond):
-                machine.program.reload()
-
-        machine.tell(lambda _: deed())
+        machine.tell(lambda program: program.reload())
 
 
 def differing(texts: Texts, how: str, service: str) -> Texts:

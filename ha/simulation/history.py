@@ -178,7 +178,7 @@ class History:
 
     def _engine_config(self, machine: Machine) -> ClusterConfig:
         program = machine.program
-        return program.driver.engine.config if isinstance(program, Nmond) else self.config
+        return self.config if program is None else program.config
 
     def _timeout_of(self, machine: Machine, other: str) -> float:
         return self._engine_config(machine).timeout_of(other)
@@ -240,12 +240,12 @@ class History:
         up = [name for name in self._nodes_of(service) if service in self.machines[name].up]
         for name in self._nodes_of(service):
             program = self.machines[name].program
-            if not isinstance(program, Nmond):
+            if program is None:
                 return [f"no nmond runs on {name}"]
-            held = program.engine.services.get(service)
+            held = program.held(service)
             if held is None:
                 return [f"{name} does not know it"]
-            states[name], unclean = held.state, unclean or held.record.unclean
+            states[name], unclean = held.state, unclean or held.unclean
         found = []
         for name, state in states.items():
             if state in _TRANSIENT:

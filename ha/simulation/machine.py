@@ -5,11 +5,12 @@ world does to it meanwhile happens when it goes on. Whatever was planned before 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
-from ha.fsm.config import PathId
+from ha.fsm.config import ClusterConfig, PathId
 from ha.fsm.events import Command, Ended, RunScript
-from ha.fsm.states import ScriptKind
+from ha.fsm.states import ScriptKind, State
 from ha.simulation.agenda import Agenda, Deed
 from ha.simulation.clock import Clock
 from ha.simulation.draw import Draw
@@ -22,8 +23,30 @@ QUEUE = 64
 """Datagrams that wait for a program that does not read, of each path (as much as the workers' channel holds)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a program has on record of a service."""
+
+    state: State
+    unclean: bool = False
+    """A stop failed: part of it may run, though the state says otherwise."""
+
+
 class Program(Protocol):
     """What nmond is on this machine: ezha, or the original. Called only while it is scheduled."""
+
+    acknowledges: bool
+    """A claim of it is settled by what the others acknowledge."""
+
+    @property
+    def config(self) -> ClusterConfig:
+        """As it has it just now."""
+
+    def held(self, service: str) -> Held | None:
+        """None where it does not know the service."""
+
+    def recorded(self, service: str) -> State | None:
+        """What a power cut would leave on its disk; None: nothing."""
 
     def start(self, boot: bool, orphans: dict[str, ScriptKind]) -> None:
         """It begins. ``orphans``: scripts that an nmond before it left running."""
@@ -33,7 +56,23 @@ class Program(Protocol):
 
     def command(self, command: Command) -> None: ...
 
-    def leave(self) -> None: ...
+    def leave(self) -> None:
+        """``ezha.init stop``."""
+
+    def restart(self) -> None:
+        """``ezha.init restart``."""
+
+    def reload(self) -> None:
+        """SIGHUP: the configuration changed."""
+
+    def boot_script(self) -> None:
+        """``ezha.init start``, though it runs."""
+
+    def crash(self, point: int) -> None:
+        """nmond dies at its so-manieth effect from now on."""
+
+    def killed(self) -> bool:
+        """kill -9 of nmond alone. False: other processes of it live on, and nobody starts another nmond."""
 
     def resumed(self) -> None:
         """It was not scheduled, and is again; before anything that waited for it."""
@@ -199,7 +238,7 @@ class Machine:
 
     def kill(self) -> None:
         """kill -9 of nmond. Its supervisor starts another; its scripts go on."""
-        if self.program is None:
+        if self.program is None or not self.program.killed():
             return
         self.end_program()
         self.later(self.draw.between(*RESTART_S), self.restart)
