@@ -93,6 +93,12 @@ def refused(pair: Pair, node: str, medium: str, owner: str) -> int:
     return sum(path_of(pair, node, medium, owner)["refused"].values())
 
 
+def stale(pair: Pair, node: str) -> int:
+    """Messages that were refused because they are not newer than others of their node on their path."""
+    lines = pair.run(node, "ezha", "metrics").stdout.splitlines()
+    return sum(int(float(line.split()[-1])) for line in lines if "stale" in line and not line.startswith("#"))
+
+
 def message_of(pair: Pair, node: str) -> bytes:
     """Its last one, as it stands in its slot."""
     with open(f"{pair.lab.folder}/disk.img", "rb") as disk:
@@ -157,12 +163,13 @@ def test_datagrams(pair: Pair, owner: str, hearer: str) -> None:
 def test_old_messages_sent_anew_make_nobody_look_alive(pair: Pair) -> None:
     """They are whole and truly node2's; node1 has had them before."""
     old = message_of(pair, "node2")
-    nmond, since = pair.need_nmond("node2"), boottime()
+    nmond, since, before = pair.need_nmond("node2"), boottime(), stale(pair, "node1")
     pair.kill(nmond, signal.SIGSTOP)
     try:
         client(pair, _FLOOD, [old], str(PORTS["node2"]), "100", f"{3 * T}")
         assert pair.down("node1") == ["net node2", "dio node2"]
         assert any(text.startswith("node2 is silent") for text in pair.texts("node1", "", since))
+        assert stale(pair, "node1") >= before + 100
     finally:
         pair.kill(nmond, signal.SIGCONT)
 
