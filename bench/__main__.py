@@ -24,7 +24,7 @@ class Measurement:
 MEASUREMENTS = (
     Measurement("takeover", takeover.one, full=20, short=3),
     Measurement("takeover-128", takeover.many, full=20, short=1),
-    Measurement("keepalived", beside.keepalived, full=20, short=5),
+    Measurement("keepalived", beside.keepalived, full=20, short=3),
     Measurement("unfreeze", claims.unfreeze, full=20, short=5),
     Measurement("race-net", claims.race_net, full=30, short=5),
     Measurement("race-cut", claims.race_cut, full=20, short=0),
