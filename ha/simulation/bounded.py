@@ -149,6 +149,8 @@ class Host:
     contested: bool = False
     """It went ahead when nothing of the other had reached it for T, though the other lived, and claimed or held; and
     the other has not given that up since. No node could have known better: silence for T is not told from death."""
+    unread: bool = False
+    """A message came while nmond was paused, and waits."""
     inbox: tuple[Packet, ...] = ()
     tape: Packet | None = None
     """An old message to this node that may come again."""
@@ -164,6 +166,7 @@ class Host:
             self.frozen,
             self.reached,
             self.contested,
+            self.unread,
             self.inbox,
             self.tape,
         )
@@ -180,6 +183,7 @@ class Host:
             self.frozen,
             self.reached,
             self.contested,
+            self.unread,
             self.inbox,
             self.tape,
         )
@@ -235,7 +239,7 @@ class World:
         orphans = {WEB: host.script.kind} if host.script is not None else {}
         if host.script is not None:
             host.script = Script(host.script.kind, ORPHAN)
-        host.untold, host.paused = None, -1
+        host.untold, host.paused, host.unread = None, -1, False
         host.engine = Probe(
             CLUSTER,
             NODES[node],
@@ -271,7 +275,7 @@ class World:
             if host.inbox:
                 yield Move(Kind.DELIVER, node)
             due = engine.next_deadline() <= self.now
-            if due and not (host.inbox and host.inbox[0].sent < self.now and engine.looks_by(self.now)):
+            if due and not (host.unread and engine.looks_by(self.now)):
                 yield Move(Kind.TICK, node)
             waits = waits or due or bool(host.inbox) or host.untold is not None
             if host.untold is not None:
@@ -322,18 +326,18 @@ class World:
             world.faults -= 1 + (1 if cut and kind in _FAULTS else 0)
         match kind:
             case Kind.LOSE:
-                host.inbox = host.inbox[1:]
+                host.inbox, host.unread = host.inbox[1:], False
             case Kind.CRASH:
                 world._begin(node, boot=False)
             case Kind.OFF:
                 host.engine, host.script, host.untold = None, None, None
-                host.up, host.paused, host.inbox = False, -1, ()
+                host.up, host.paused, host.inbox, host.unread = False, -1, (), False
             case Kind.BOOT:
                 world._begin(node, boot=True)
             case Kind.PAUSE:
                 host.paused = 0
             case Kind.RESUME:
-                host.paused = -1
+                host.paused, host.unread = -1, bool(host.inbox)
             case Kind.END | Kind.FAIL:
                 event = world._script_ends(host, kind == Kind.END)
                 if host.paused >= 0:
@@ -344,7 +348,7 @@ class World:
             case Kind.TICK:
                 return world, world._step(node, Tick(), cut)
             case Kind.DELIVER:
-                packet, host.inbox = host.inbox[0], host.inbox[1:]
+                packet, host.inbox, host.unread = host.inbox[0], host.inbox[1:], False
                 return world, world._hear(node, packet, packet.sent, cut)
             case Kind.REPLAY:
                 assert host.tape is not None

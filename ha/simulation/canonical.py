@@ -105,7 +105,7 @@ def keys(world: World) -> tuple[bytes, bytes]:
 def _host(told: list[int], scale: _Scale, world: World, node: int) -> None:
     host, now = world.hosts[node], world.now
     told += (
-        host.up | (host.frozen << 1) | ((host.untold is not None) << 2) | (host.contested << 3),
+        host.up | (host.frozen << 1) | ((host.untold is not None) << 2) | (host.contested << 3) | (host.unread << 4),
         host.paused + 1,
         min(max(0, now - int(host.reached)), T),
         len(host.inbox),

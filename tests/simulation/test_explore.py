@@ -1,0 +1,162 @@
+"""All histories of two nodes and a service: none breaks the rules, and without any one guard some do.
+
+Each twin takes one guard away, and the search then tells a shortest history that ends badly.
+"""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ha.fsm import claims, conduct, evidence, sight
+from ha.fsm.claims import Claims
+from ha.fsm.evidence import Standing, Verdict, judge
+from ha.fsm.machine import decide
+from ha.fsm.peers import Peer
+from ha.fsm.states import Action, State
+from ha.fsm.table import Row, Trigger
+from ha.simulation import bounded
+from ha.simulation.bounded import Bounds
+from ha.simulation.coverage import parse
+from ha.simulation.explore import Progress, Result, explore
+
+BOTH_STOPPED = ((State.STOPPED, State.STOPPED),)
+
+
+def _kept(result: Result) -> None:
+    assert result.violation == "", "\n".join(result.story)
+    assert result.exhausted
+
+
+def _broken(bounds: Bounds, what: str) -> Result:
+    """The bounds keep the rules as long as nothing is taken away; other tests say so for wider ones."""
+    result = explore(bounds)
+    assert what in result.violation, result
+    assert not result.exhausted
+    assert result.story[-1].endswith(result.violation)
+    return result
+
+
+# ---------------------------------------------------------------------------------------- nothing is taken away
+
+
+def test_every_history_with_one_fault_keeps_the_rules() -> None:
+    result = explore(Bounds(faults=1, commands=0))
+    _kept(result)
+    assert result.states > 5000
+    assert result.unarbitrated > 0, "a pause of T cannot be told from death without an arbiter"
+
+
+def test_every_history_with_two_commands_keeps_the_rules() -> None:
+    result = explore(Bounds(faults=0, commands=2, beginnings=BOTH_STOPPED))
+    _kept(result)
+    assert result.unarbitrated == 0, "nobody is silent here"
+
+
+def test_every_history_with_two_losses_keeps_the_rules() -> None:
+    _kept(explore(Bounds(faults=2, commands=0, kinds=("lose",))))
+
+
+def test_a_search_that_is_cut_short_does_not_claim_to_be_exhausted() -> None:
+    assert not explore(Bounds(faults=1, commands=0, depth=5)).exhausted
+    assert not explore(Bounds(faults=1, commands=0, states=500)).exhausted
+
+
+def test_the_same_search_finds_the_same() -> None:
+    bounds = Bounds(faults=1, commands=0, kinds=("crash",))
+    told: list[Progress] = []
+    first, second = explore(bounds, told.append), explore(bounds)
+    assert first == second
+    assert [p.states for p in told] == sorted({p.states for p in told})
+
+
+def test_what_was_reached_is_told_as_plain_data() -> None:
+    result = explore(Bounds(faults=0, commands=1))
+    plain = json.loads(json.dumps(result.plain()))
+    assert [parse(text) for text in plain["cells"]] == list(result.cells)
+    assert plain["exhausted"] is True
+    assert plain["states"] == result.states
+
+
+# ------------------------------------------------------------------------------------------------ twins
+
+
+def test_twin_settles_without_waiting_for_the_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hasty(peer: Peer, service: int, acknowledged: int, needed: int, now: float) -> Verdict:
+        return judge(peer, service, acknowledged, 1, now)
+
+    monkeypatch.setattr(sight, "judge", hasty)
+    _broken(Bounds(faults=0, commands=1), "starts the service while it is up on")
+
+
+def test_twin_lets_the_higher_rank_go_ahead_before_the_lower_has_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bold(peer: Peer, service: int, acknowledged: int, needed: int, now: float) -> Verdict:
+        verdict = judge(peer, service, acknowledged, needed, now)
+        claims_it = verdict.standing is Standing.CLAIMS
+        return replace(verdict, standing=Standing.CLEAR) if claims_it and peer.name == "node2" else verdict
+
+    monkeypatch.setattr(sight, "judge", bold)
+    _broken(Bounds(faults=1, commands=1), "starts the service while it is up on")
+
+
+def test_twin_runs_the_script_before_the_record_is_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "ORDER", ("send", "run", "persist"))
+    _broken(Bounds(faults=0, commands=0), "before its state is on the disk")
+
+
+def test_twin_declares_what_runs_stopped_when_nmond_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgetful(state: State, trigger: Trigger, *facts: object) -> Row:
+        return decide(state, Trigger.BOOT if trigger is Trigger.RESTART else trigger, *facts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(conduct, "decide", forgetful)
+    bounds = Bounds(faults=1, commands=1, kinds=("crash",), actions=(Action.START,), beginnings=BOTH_STOPPED)
+    _broken(bounds, "starts the service while it is up on")
+
+
+def test_twin_takes_over_what_failed_uncleanly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "holds", lambda entry: entry.state in evidence.HOLDING)
+    result = _broken(Bounds(faults=2, commands=0, kinds=("fail",)), "START_FAILED, unclean")
+    assert any("stop script" in line and "fails" in line for line in result.story)
+
+
+def test_twin_forgets_that_it_is_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    true_consider = Claims._consider_claim
+
+    def restless(self: Claims, name: str, now: float) -> None:
+        each = self.services[name]
+        if each.state is State.FROZEN_STOP and each.job is None:
+            self._put(name, replace(each, record=replace(each.record, state=State.STOPPED)))
+            true_consider(self, name, self.services[name], now)
+        original(self, name, now)
+
+    original = Claims._consider
+    monkeypatch.setattr(claims.Claims, "_consider", restless)
+    _broken(Bounds(faults=0, commands=0), "though it is frozen")
+
+
+def test_twin_runs_a_second_script_beside_an_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
+    def alone(self: bounded.World, node: int, *, boot: bool) -> None:
+        host = self.hosts[node]
+        script, host.script = host.script, None
+        true_begin(self, node, boot=boot, besides=script)
+
+    def true_begin(self: bounded.World, node: int, *, boot: bool, besides: bounded.Script | None) -> None:
+        host = self.hosts[node]
+        run = bounded.World._run
+
+        def beside(world: bounded.World, where: int, order: object) -> None:
+            world.hosts[where].script = besides
+            run(world, where, order)  # type: ignore[arg-type]
+
+        if besides is None:
+            begin(self, node, boot=boot)
+            return
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bounded.World, "_run", beside)
+            begin(self, node, boot=boot)
+        if host.script is None:
+            host.script = besides
+
+    begin = bounded.World._begin
+    monkeypatch.setattr(bounded.World, "_begin", alone)
+    _broken(Bounds(faults=1, commands=0, kinds=("crash",)), "two scripts at once")
