@@ -5,9 +5,11 @@
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from hashlib import blake2s
 
 
+@lru_cache(maxsize=4096)  # every heartbeat names the same cluster, nodes and paths
 def _short(kind: str, *parts: str) -> int:
     text = "\0".join((kind, *parts)).encode()
     return int.from_bytes(blake2s(text, digest_size=4).digest(), "big")
