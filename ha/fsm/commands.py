@@ -10,7 +10,7 @@ from ha.fsm.events import Command, NoteKind, Reply, ScriptEnded
 from ha.fsm.machine import Facts, decide
 from ha.fsm.service import OUTCOMES, Service, Waiting
 from ha.fsm.states import Action, ScriptKind
-from ha.fsm.table import Trigger
+from ha.fsm.table import Do, Trigger
 
 _FORCES = (Action.FORCE_STOP, Action.FORCE_START)
 _LOOKS = frozenset({Action.START, Action.FREEZE_START, Action.SWITCH})
@@ -67,7 +67,12 @@ class Commands(Claims):
             self._put(name, replace(service, queued=command))
             self._replies.append(Reply(command.id, name, True, "its controller is being asked", final=False))
             return
-        if decide(service.state, trigger, facts).dest is not None:
+        row = decide(service.state, trigger, facts)
+        if row.do is not Do.NOTHING and service.job is not None:
+            # An nmond before this one left it; where one of ours runs the table has an answer of its own.
+            self._refuse(command, f"its {service.job.kind.value} script is still running: wait for its end")
+            return
+        if row.dest is not None:
             self._supersede(name, command)
             good, bad = OUTCOMES[command.action]
             waiting = Waiting(command.id, command.action, good, bad, target)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ha.fsm.config import ServiceConfig
 from ha.fsm.events import Command, Ended, KillScript, NoteKind, Reply, RunScript
+from ha.fsm.evidence import Standing
 from ha.fsm.machine import NO_FACTS, Facts, decide
 from ha.fsm.record import ServiceRecord
 from ha.fsm.service import OUTCOMES, Job, Service, Waiting
@@ -184,6 +185,9 @@ class Conduct(Sight):
         if job.kind is ScriptKind.STATUS:
             self._trigger(name, self._found(service, how, code), now, why=why)
             return
+        if job.kind is ScriptKind.CHECK and good:
+            self._look_again(name, now)
+            return
         cleaning = job.kind is ScriptKind.STOP and service.state is State.STARTING
         triggers = {
             ScriptKind.CHECK: (Trigger.CHECK_PASSED, Trigger.CHECK_FAILED),
@@ -193,6 +197,15 @@ class Conduct(Sight):
             else (Trigger.STOP_DONE, Trigger.STOP_ERROR),
         }[job.kind]
         self._trigger(name, triggers[0 if good else 1], now, why=why)
+
+    def _look_again(self, name: str, now: float) -> None:
+        """The check script took its time: who was silent may have been heard meanwhile, and hold the service."""
+        service = self.services[name]
+        verdicts = self._verdicts(service, 1, now)
+        held = [v.text for v in verdicts if v.standing is Standing.HOLDS]
+        evidence = self._evidence(service, verdicts, now) if held else ()
+        facts = Facts(held_elsewhere=bool(held))
+        self._trigger(name, Trigger.CHECK_PASSED, now, facts, why="; ".join(held), evidence=evidence)
 
     @staticmethod
     def _found(service: Service, how: Ended, code: int) -> Trigger:

@@ -24,6 +24,7 @@ class Facts:
     freeze: bool = False
     target_ready: bool = False
     freeze_secondary: bool = False
+    held_elsewhere: bool = False
 
 
 _HOLDS: dict[Guard, Callable[[Facts], bool]] = {
@@ -33,6 +34,7 @@ _HOLDS: dict[Guard, Callable[[Facts], bool]] = {
     Guard.OVERRIDE: lambda f: f.override and not f.clear,
     Guard.FREEZE: lambda f: f.freeze,
     Guard.TARGET_READY: lambda f: f.target_ready,
+    Guard.HELD_ELSEWHERE: lambda f: f.held_elsewhere,
     Guard.FREEZE_SECONDARY: lambda f: f.freeze_secondary,
 }
 

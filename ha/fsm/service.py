@@ -73,10 +73,11 @@ class Service:
     def entry(self) -> ServiceEntry:
         """What our messages say about it."""
         claiming = self.state is State.START_READY
+        ahead = claiming or self.state is State.STARTING
         return ServiceEntry(
             id=self.id,
             state=self.state,
-            generation=self.record.generation if claiming else self.record.last_run,
+            generation=self.record.generation if ahead else self.record.last_run,
             unclean=self.record.unclean,
             last_ran=self.claim_last_ran if claiming else self.last_ran,
             demoted=self.record.demoted,

@@ -67,6 +67,7 @@ class Guard(Enum):
     OVERRIDE = "an operator overrides"
     FREEZE = "it was asked to end frozen"
     TARGET_READY = "the other node can take it"
+    HELD_ELSEWHERE = "another node was heard meanwhile, and holds it"
     FREEZE_SECONDARY = "this is not the primary, and secondaries boot frozen"
 
 
@@ -145,7 +146,7 @@ _RESTING = (S.STOPPED, S.START_FAILED, S.STOP_FAILED, S.FROZEN_STOP, S.START_REA
 _RULES: list[Row] = [
     # ------------------------------------------------------------------ the engine decides
     *_go(S.STOPPED, T.CLAIM, S.START_READY, "{why}", None, Do.NOTHING, Mark.CLAIM, Mark.THAW),
-    *_go(S.START_READY, T.SETTLED, S.STARTING, "{why}", None, Do.CHECK, Mark.RUN, Mark.PROMOTE),
+    *_go(S.START_READY, T.SETTLED, S.STARTING, "{why}", None, Do.CHECK, Mark.PROMOTE),
     *_go(S.START_READY, T.YIELD, S.STOPPED, "claim withdrawn: {why}", None, Do.NOTHING, Mark.THAW),
     # ------------------------------------------------------------------ start
     *_go(
@@ -317,7 +318,16 @@ _RULES: list[Row] = [
     ),
     *_go(STATES, T.FORCE_START, None, "{why} (--i-know declares it started all the same)"),
     # ------------------------------------------------------------------ the start's scripts
-    *_go(S.STARTING, T.CHECK_PASSED, S.STARTING, "the check script allows the start", None, Do.START),
+    *_go(
+        S.STARTING,
+        T.CHECK_PASSED,
+        S.STOPPED,
+        "withdrawn before anything was started: {why}",
+        Guard.HELD_ELSEWHERE,
+        Do.NOTHING,
+        Mark.THAW,
+    ),
+    *_go(S.STARTING, T.CHECK_PASSED, S.STARTING, "the check script allows the start", None, Do.START, Mark.RUN),
     *_go(
         S.STARTING,
         T.CHECK_FAILED,

@@ -24,10 +24,11 @@ from ha.fsm.events import (
     ScriptEnded,
     Tick,
 )
-from ha.fsm.message import Heartbeat
+from ha.fsm.identity import node_id
+from ha.fsm.message import Ack, Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.record import NodeRecord
 from ha.fsm.service import ORPHAN
-from ha.fsm.states import ScriptKind, State
+from ha.fsm.states import Promise, ScriptKind, State
 from ha.heartbeats.codec import decode, encode
 from ha.heartbeats.path import PathLine
 from ha.node import recordfile
@@ -47,6 +48,10 @@ HANDOVER_S = (0.09, 0.18)
 """An exec takes so long, during which nmond neither hears nor decides (docs/performance.md)."""
 FAILED_START_S = 1.0
 """An nmond that could not start is tried again after this."""
+LISTENER_RESTART_S = (0.05, 0.2)
+"""A worker that died is there again after this."""
+FORGED_LIFE = 2**30
+"""The counter of an incarnation that no node ever reaches by itself."""
 _ROUNDING_S = 1e-6
 """A timer must not fire a rounding error too early, and again and again."""
 _LAYOUT = Layout()
@@ -64,6 +69,9 @@ class Ear(Protocol):
 
     def heard(self, machine: Machine, path: PathId, message: Heartbeat, at: float) -> None:
         """``at``: the true time at which its listener took it."""
+
+    def reached(self, machine: Machine, sender: str, number: int) -> None:
+        """As ``heard``, of messages that are not ezha's."""
 
     def persisted(self, machine: Machine, record: NodeRecord) -> None: ...
 
@@ -87,6 +95,7 @@ class Nmond:
     """``ha.simulation.machine.Program``. ``texts``: the configuration as it stands on this node just now."""
 
     acknowledges = True
+    independent = False
 
     def __init__(
         self,
@@ -112,6 +121,8 @@ class Nmond:
         self._configuration: Configuration
         self._lines: list[PathLine] = []
         self.driver: Driver
+        self._deaf_until = 0.0
+        self._forgeries = 0
         self._crash_in = 0
         """nmond dies at its so-manieth effect from now on; 0: it does not."""
         self.refused: Counter[str] = Counter()
@@ -136,6 +147,9 @@ class Nmond:
             return None
         record = recordfile.decode(data, self.machine.name).record
         return next((s.state for s in record.services if s.name == service), None)
+
+    def hears(self, other: str) -> bool:
+        return self.engine.peers[other].living
 
     # ------------------------------------------------------------------------------------------- beginning
 
@@ -192,6 +206,8 @@ class Nmond:
     # ---------------------------------------------------------------------------------------------- events
 
     def receive(self, path: PathId, data: bytes, at: float) -> None:
+        if self.machine.agenda.now < self._deaf_until:
+            return
         try:
             message = screen(path, data, self.machine.name, self.driver.engine.incarnation, _read)
         except RefusedError as error:
@@ -220,6 +236,33 @@ class Nmond:
     def killed(self) -> bool:
         """Workers die with it, and a supervisor starts another."""
         return True
+
+    def kill_listeners(self) -> None:
+        """It starts others at once; what comes until then is lost."""
+        self._deaf_until = self.machine.agenda.now + self.machine.draw.between(*LISTENER_RESTART_S)
+
+    def forged(self, about: str, service: str, state: State) -> bytes:
+        """As of a new life of ``about``, that acknowledges all it should: without a key nobody can tell."""
+        config, engine = self.config, self.engine
+        named = config.services.get(service)
+        entries = (ServiceEntry(named.id, state, 1),) if named is not None else ()
+        self._forgeries += 1
+        return encode(
+            Heartbeat(
+                cluster=config.cluster_id,
+                node=node_id(about),
+                incarnation=Incarnation(FORGED_LIFE, 0),
+                seq=self._forgeries,
+                promise=Promise.NONE,
+                standing=True,
+                left=False,
+                timeout_ms=round(config.timeout_of(about) * 1000),
+                lease_ms=0,
+                paths_digest=config.paths_digest,
+                services=entries,
+                acks=(Ack(node_id(self.machine.name), engine.incarnation, (engine.seq,)),),
+            )
+        )
 
     def reload(self) -> None:
         """SIGHUP: the files as they are now, or not at all."""

@@ -37,6 +37,8 @@ class Program(Protocol):
 
     acknowledges: bool
     """A claim of it is settled by what the others acknowledge."""
+    independent: bool
+    """Its listeners and its commands are processes that do not wait for nmond."""
 
     @property
     def config(self) -> ClusterConfig:
@@ -47,6 +49,9 @@ class Program(Protocol):
 
     def recorded(self, service: str) -> State | None:
         """What a power cut would leave on its disk; None: nothing."""
+
+    def hears(self, other: str) -> bool:
+        """It takes the other node for alive."""
 
     def start(self, boot: bool, orphans: dict[str, ScriptKind]) -> None:
         """It begins. ``orphans``: scripts that an nmond before it left running."""
@@ -70,6 +75,12 @@ class Program(Protocol):
 
     def crash(self, point: int) -> None:
         """nmond dies at its so-manieth effect from now on."""
+
+    def kill_listeners(self) -> None:
+        """The processes that listen die."""
+
+    def forged(self, about: str, service: str, state: State) -> bytes:
+        """What a stranger who knows the format, and has listened, would send to this node in the name of ``about``."""
 
     def killed(self) -> bool:
         """kill -9 of nmond alone. False: other processes of it live on, and nobody starts another nmond."""
@@ -122,6 +133,8 @@ class Machine:
         """How many faults keep the whole machine from running."""
         self.left = False
         """ezha was stopped on purpose: no supervisor brings it back."""
+        self.wanted = False
+        """Somebody asked for a start while ezha was still leaving."""
         self.up: set[str] = set()
         self.scripts: dict[str, list[Script]] = {}
         self.shapes: dict[tuple[str, ScriptKind], list[str]] = {}
@@ -220,6 +233,7 @@ class Machine:
     def _begin(self, boot: bool) -> None:
         orphans = {service: running[-1].kind for service, running in self.scripts.items() if running}
         self.lives += 1
+        self.wanted = False
         self.disturbed = self.agenda.now
         self.program = self._make(self)
         self.program.start(boot, orphans)
@@ -245,12 +259,15 @@ class Machine:
 
     def exit(self) -> None:
         """nmond ends by itself, and for good (``ezha.init stop``)."""
-        self.left = True
+        self.left = not self.wanted
         self.end_program()
+        if self.wanted:
+            self.later(self.draw.between(*RESTART_S), self.restart)
 
     def init_start(self) -> None:
         """``ezha.init start``: nothing where it runs already."""
         self.left = False
+        self.wanted = self.program is not None  # which may be about to leave
         if self.on and self.program is None:
             self.later(self.draw.between(*RESTART_S), self.restart)
 
@@ -292,6 +309,13 @@ class Machine:
         else:
             self._tell(program, deed)
 
+    def ask(self, deed: Callable[[Program], None]) -> None:
+        """As ``tell``, of what an operator does: where commands are processes of their own, nmond need not run."""
+        if self.program is not None and self.program.independent and not self.halted:
+            deed(self.program)
+        else:
+            self.tell(deed)
+
     def _tell(self, program: Program, deed: Callable[[Program], None]) -> None:
         if self.program is not program:
             return
@@ -305,6 +329,9 @@ class Machine:
         if self.program is None or self.halted:
             return  # A socket's buffer is small, and what comes is soon outrun: a halted machine hears nothing.
         at = self.now()
+        if self.program.independent:
+            self.program.receive(path, data, at)
+            return
         if self.stopped:
             self._queued[path] = self._queued.get(path, 0) + 1
             if self._queued[path] > QUEUE:

@@ -710,6 +710,45 @@ def test_services_come_and_go_with_the_configuration():
     assert not cluster.hosts["node2"].engine.objections(config(services=("db",)))
 
 
+def heard_again_during_the_check(guard: bool) -> Cluster:
+    """node2 took the silence of node1 for its end, and hears it again while its check script runs."""
+    cluster = started()
+    cluster.sever("node1", "node2")
+    cluster.run(T + 1, scripts=False)
+    assert cluster.states() == ["STARTED", "STARTING"]
+    cluster.heal()
+    cluster.run(2, scripts=False)
+    if not guard:
+        cluster.hosts["node2"].engine.peers["node1"].entries.clear()
+    assert cluster.end("node2") is ScriptKind.CHECK
+    return cluster
+
+
+def test_who_is_heard_again_before_the_start_script_keeps_the_service():
+    cluster = heard_again_during_the_check(guard=True)
+    host = cluster.hosts["node2"]
+    assert host.state() is S.STOPPED and not host.jobs
+    assert "withdrawn before anything was started: node1 holds it (STARTED)" in host.notes[-1].text
+    assert host.engine.services["web"].record.last_run == 0, "it has not run here"
+    cluster.run(3 * T)
+    assert cluster.states() == ["STARTED", "STOPPED"]
+
+
+def test_without_the_second_look_both_would_run():
+    cluster = heard_again_during_the_check(guard=False)
+    assert [job.kind for job in cluster.hosts["node2"].jobs.values()] == [ScriptKind.START]
+
+
+def test_a_command_that_needs_a_script_waits_for_one_that_an_earlier_nmond_left():
+    cluster = Cluster(None, {"node1": S.START_FAILED, "node2": S.FROZEN_STOP})
+    record = cluster.hosts["node1"].disk
+    unclean = NodeRecord(record.incarnation, tuple(replace(r, unclean=True) for r in record.services))
+    cluster.boot("node1", unclean, boot=False, orphans={"web": ScriptKind.START})
+    command = cluster.ask("node1", Action.FREEZE_STOP)
+    answer = cluster.answer("node1", command)
+    assert answer is not None and not answer.ok and "its start script is still running" in answer.text
+
+
 def restarted_without(cluster: Cluster) -> Host:
     """nmond of node1 was killed, and its next one does not find the service in its configuration."""
     complete, cluster.config = cluster.config, config(services=("db",))
