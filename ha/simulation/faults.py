@@ -224,14 +224,14 @@ class Faults:
         target = next((w for w in words if w != "--i-know"), "")
         command = Command(f"c{next(self._numbers)}", service, Action(action), "--i-know" in words, target)
         self._checkers.ask(machine, command)
-        machine.tell(lambda program: program.command(command))
+        machine.ask(lambda program: program.command(command))
 
     def _leave(self, machine: Machine, node: str) -> Undo:
-        machine.tell(lambda program: program.leave())
+        machine.ask(lambda program: program.leave())
         return machine.init_start
 
     def _restart(self, machine: Machine, node: str) -> None:
-        machine.tell(lambda program: program.restart())
+        machine.ask(lambda program: program.restart())
 
     def _configure(self, machine: Machine, node: str, how: str, service: str) -> Undo:
         before = self._texts[node]

@@ -39,6 +39,11 @@ class SimulatedFiles:
         if durable:
             self.on_disk[path] = data
 
+    def write_in_place(self, path: str, data: bytes) -> None:
+        """As ``open(path, "w")`` does, not synced, and here on the disk at once."""
+        self.writes.append(path)
+        self.files[path] = self.on_disk[path] = data
+
     def remove(self, path: str) -> None:
         self._may_fail(path)
         self.files.pop(path, None)

@@ -21,6 +21,7 @@ from ha.simulation.ezha import Nmond
 from ha.simulation.faults import Faults
 from ha.simulation.machine import Machine, Program
 from ha.simulation.network import Network
+from ha.simulation.openha import OpenHA
 from ha.simulation.plan import Plan, PlanError
 from ha.simulation.scripts import Pace
 from ha.simulation.settings import Setting
@@ -104,6 +105,7 @@ class History:
         self.trace = Trace(messages, keep)
         self.cells: Counter[Cell] = Counter() if cells is None else cells
         self._texts = texts
+        self._rules = dict.fromkeys(texts, plan.rules)
         first = next(iter(texts))
         self.config: ClusterConfig = parse(texts[first], first).cluster
         self._lines = parse(texts[first], first).lines
@@ -169,6 +171,8 @@ class History:
 
     def _program(self, machine: Machine) -> Program:
         texts = self._texts
+        if self._rules[machine.name] == "openha":
+            return OpenHA(machine, lambda: texts[machine.name], self.network, self.disks, self.checkers)
         return Nmond(machine, lambda: texts[machine.name], self.network, self.disks, self.checkers, self.cells)
 
     def _deliver(self, receiver: str, path: PathId, data: bytes) -> None:
