@@ -121,5 +121,5 @@ def _outcome(final: Answer, as_json: bool) -> int:
         for result in failed:
             complain(f"{result.get('service', '')}: {result.get('text', '')}")
         if not failed:
-            complain(str(final.get("text") or "nmond refuses, and gives no reason"))
+            raise ControlError(str(final.get("text") or "nmond refuses, and gives no reason"))
     return 0 if ok else EXIT_FAILED

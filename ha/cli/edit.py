@@ -198,7 +198,7 @@ def _look_at_slot(line: PathLine, force: bool, cluster_id: int) -> int:
     try:
         told = claim_slot(line, force, cluster_id=cluster_id)
     except MediumError as error:
-        complain(str(error))
+        complain(f"hb: the path is added, and is DOWN until this is mended: {error}")
         # A device may come late; what stands in the slot does not go away by itself.
         return EXIT_FAILED if force or os.path.exists(line.device) else 0
     if force:

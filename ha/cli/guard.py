@@ -39,14 +39,22 @@ class Interrupted(CliError):
 
 def say(text: str) -> None:
     """Print ``text`` and a newline on stdout, and see to it that it got there (a full disk is an error)."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CliError(f"standard output cannot be written: {error.strerror}") from None
 
 
 def complain(text: str) -> None:
-    """Print ``text`` and a newline on stderr."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """Print ``text`` and a newline on stderr; where nobody can read it, the exit code must do."""
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except OSError:
+        _to_null(2)
 
 
 def guarded(program: str, main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
@@ -55,6 +63,15 @@ def guarded(program: str, main: Callable[[Sequence[str]], int], argv: Sequence[s
     ``EZ_DEBUG`` in the environment lets the traceback through, for whoever looks for the fault in ezha itself.
     """
     debug = bool(os.environ.get("EZ_DEBUG"))
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        _open_standard_streams()
+    code = _guarded(program, main, argv, debug)
+    if code:
+        _let_go_of_output()
+    return code
+
+
+def _guarded(program: str, main: Callable[[Sequence[str]], int], argv: Sequence[str], debug: bool) -> int:
     try:
         return main(argv)
     except CliError as error:
@@ -68,13 +85,45 @@ def guarded(program: str, main: Callable[[Sequence[str]], int], argv: Sequence[s
         complain(f"{program}: interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone; without this the interpreter complains once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return EXIT_PIPE
+        return EXIT_PIPE  # Whoever read our output has gone, and wants no more of it.
     except Exception as error:
         if debug:
             raise
-        what = f"{type(error).__name__}: {error}".replace("\n", " ")
-        hint = "" if isinstance(error, OSError) else " (a fault of ezha itself; EZ_DEBUG=1 shows where)"
-        complain(f"{program}: {what}{hint}")
+        complain(f"{program}: {_in_words(error)}".replace("\n", " "))
         return EXIT_FAILED
+
+
+def _in_words(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return f"{type(error).__name__}: {error} (a fault of ezha itself; EZ_DEBUG=1 shows where)"
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _open_standard_streams() -> None:
+    """Somebody closed stdin, stdout or stderr: no file or socket that is opened later may get their numbers.
+
+    What is written to a closed stdout must fail, as it does elsewhere; a closed stderr wants to hear nothing.
+    """
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # gets the lowest number that is free
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def _let_go_of_output() -> None:
+    """The interpreter writes what is left in its buffers when it ends: what failed once must not fail once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _to_null(1)
+
+
+def _to_null(number: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, number)
+    os.close(null)

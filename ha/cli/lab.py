@@ -113,7 +113,7 @@ def _parser() -> "argparse.ArgumentParser":
     up.add_argument("--start", action="store_true", help="start ezha on each, now and at every power-on")
     verbs.add_parser("exec", help="run a command on a node, or on `client`", add_help=False)
     cut = verb("cut", _cut, "cut the network or the disk of a node, or of all")
-    cut.add_argument("what", choices=("net", "disk"))
+    cut.add_argument("what", metavar="net|disk", choices=("net", "disk"))
     cut.add_argument("node", metavar="NODE", nargs="?")
     cut.add_argument(
         "--one-way", action="store_true", help="what the node sends is lost, it still hears; writes fail, reads work"

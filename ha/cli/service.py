@@ -70,6 +70,8 @@ def parse(argv: Sequence[str]) -> tuple[str, list[str], set[str]]:
             mode = word
         else:
             switches.add(word)
+    for switch in sorted(switches - set().union(*_SWITCHES.values())):
+        raise UsageError(f"{switch} is not understood", USAGE)
     if not mode:
         raise UsageError("say what to do: -s, -i, -A, -a or -r", USAGE)
     for switch in sorted(switches - _SWITCHES.get(mode, set())):
@@ -78,7 +80,8 @@ def parse(argv: Sequence[str]) -> tuple[str, list[str], set[str]]:
         raise UsageError("-c and --json exclude one another", USAGE)
     wanted = (1, 2) if mode == "-A" else (_MODES[mode],)
     if len(words) not in wanted:
-        raise UsageError(f"{mode} takes {' or '.join(map(str, wanted))} argument(s), not {len(words)}", USAGE)
+        number = " or ".join(map(str, wanted))
+        raise UsageError(f"{mode} takes {number} argument{'' if number == '1' else 's'}, not {len(words)}", USAGE)
     return mode, words, switches
 
 

@@ -14,7 +14,7 @@ from ha.fsm.identity import node_id as id_of
 from ha.heartbeats.envelope import CodecError, leading, origin_of, verify
 from ha.heartbeats.media.medium import MediumError, failure
 from ha.heartbeats.media.slot import Slot
-from ha.heartbeats.path import SLOT_END, PathLine
+from ha.heartbeats.path import BLOCK, SLOT_END, PathLine
 
 MARK = b"EZF\1"
 """Ends a slot that was claimed by force on a device with a signature."""
@@ -49,22 +49,28 @@ def foreign(content: bytes, node: int, cluster: int | None) -> str:
     except CodecError as error:
         if error.reason == "another version":
             return "a message of another version of ezha"
-        return f"something that is not ezha's (it begins with the bytes {content[:8].hex(' ')})"
+        first = content.lstrip(b"\0")[:8].hex(" ")
+        return f"something that is not ezha's (it begins with the bytes {first})"
     if cluster is not None and origin.cluster != cluster:
         return "a message of another cluster"
     if origin.node != node:
         return f"a message of another node (id {origin.node:08x})"
-    return "something that is not ezha's behind a message of this node" if _has_foreign_end(content) else ""
+    behind = _foreign_end(content, node, cluster)
+    return f"{behind} behind a message of this node" if behind else ""
 
 
-def _has_foreign_end(content: bytes) -> bool:
-    """Whether something follows an undamaged message: what follows a damaged one is the rest of a torn write."""
+def _foreign_end(content: bytes, node: int, cluster: int | None) -> str:
+    """What follows an undamaged message: what follows a damaged one is the rest of a torn write.
+
+    A message of ours in a later block is no stranger: two slots of ours become one when the path of the second goes.
+    """
     try:
         message, rest = leading(content)
         verify(message)
     except CodecError:
-        return False
-    return not is_empty(rest)
+        return ""
+    gap = -len(message) % BLOCK
+    return foreign(rest[gap:], node, cluster) if is_empty(rest[:gap]) else "something that is not ezha's"
 
 
 def signature(device: str) -> str:

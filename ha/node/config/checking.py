@@ -152,7 +152,7 @@ def _check_devices(configuration: Configuration, places: _Places, machine: Machi
         number = places.path(place)
         if isinstance(device, str):
             if line.device not in told:
-                report.warn(file, number, f"device {line.device} {device}: its paths are DOWN until it comes")
+                report.warn(file, number, f"device {line.device} {device}; its paths are DOWN until it comes")
             told.add(line.device)
             continue
         _check_place(number, line, device, report, file)

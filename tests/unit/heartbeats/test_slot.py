@@ -216,7 +216,20 @@ class TestGuard:
 
     def test_foreign_bytes_behind_our_own_message(self, disk: Path) -> None:
         put(disk, 0, OURS + bytes(600 - len(OURS)) + b"file system")
-        assert "behind a message of this node" in refusal(disk)
+        text = refusal(disk)
+        assert "(it begins with the bytes 66 69 6c 65 20 73 79 73) behind a message of this node" in text
+
+    def test_our_own_message_in_the_slot_of_a_path_that_was_taken_out(self, disk: Path) -> None:
+        put(disk, 0, OURS + bytes(512 - len(OURS)) + OURS)
+        sender = sender_on(disk)
+        sender.open()
+        sender.send(OURS)
+        assert disk.read_bytes()[:1024] == OURS + bytes(1024 - len(OURS))
+        sender.close()
+
+    def test_another_nodes_message_in_the_slot_of_a_path_that_was_taken_out(self, disk: Path) -> None:
+        put(disk, 0, OURS + bytes(512 - len(OURS)) + codec.encode(heartbeat(node=NODE2)))
+        assert f"a message of another node (id {NODE2:08x}) behind a message of this node" in refusal(disk)
 
     def test_a_signature(self, disk: Path, signature: dict[str, str]) -> None:
         signature[str(disk)] = "ext4"

@@ -71,7 +71,7 @@ def test_what_may_come_late_is_a_warning_told_once() -> None:
     assert found.problems == ()
     assert [str(p) for p in found.warnings] == [
         "conf/monitor:1: there is no interface eth0 at present: its paths are DOWN until it comes",
-        f"conf/monitor:2: device {DISK} cannot be used: No such file or directory: its paths are DOWN until it comes",
+        f"conf/monitor:2: device {DISK} cannot be used: No such file or directory; its paths are DOWN until it comes",
     ]
 
 
