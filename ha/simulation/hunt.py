@@ -4,6 +4,7 @@ It knows nothing of how progress is shown.
 """
 
 import multiprocessing
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -130,6 +131,7 @@ _given: tuple[Planner, Mapping[str, Texts] | None] = (draw_plan, None)
 def _take(planner: Planner, given: Mapping[str, Texts] | None) -> None:
     """In a process of the pool: what the histories are made of."""
     global _given
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's matter: it ends the pool
     _given = (planner, given)
 
 

@@ -1,16 +1,21 @@
 """``ezha sim``: histories of a cluster under virtual time, drawn from a seed, replayed, shrunk, searched, rehearsed."""
 
 import argparse
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from ha.cli.guard import CliError, say
+from ha.cli.guard import EXIT_INTERRUPTED, CliError, complain, say
 from ha.cli.options import Parser, integer
-from ha.cli.simulator import given, telling
-from ha.node.config import ConfigError
-from ha.simulation import scenario
+from ha.cli.simulator import exploring, given, hunting, telling
+from ha.node.config import ConfigError, Texts
+from ha.simulation import explore, hunt, rehearsal, scenario, shrink
+from ha.simulation.bounded import Bounds
 from ha.simulation.history import run as carry_out
 from ha.simulation.history import texts_of
-from ha.simulation.plan import PlanError
+from ha.simulation.plan import Plan, PlanError
+from ha.simulation.settings import Setting
+from ha.simulation.story import World, ending, tell
 
 MAX_SEED = 10**18 - 1
 RULES = ("ezha", "openha")
@@ -44,10 +49,35 @@ def _parser() -> Parser:
     sub = add("run", "tell the history of a seed", _run)
     sub.add_argument("--seed", type=integer(0, MAX_SEED), required=True, metavar="N")
     _add_cluster(sub)
+    sub = add("hunt", "carry out many histories on all cores, and tell which went wrong", _hunt)
+    sub.add_argument(
+        "--seeds", type=hunting.seeds, metavar="A..B", help="default: 1..1000, or all that there is time for"
+    )
+    sub.add_argument("--jobs", type=integer(1, 1024), metavar="J", help="processes (default: one a core)")
+    sub.add_argument("--minutes", type=given.number(0.0, 60.0 * 24 * 366), metavar="M", help="stop after so long")
+    sub.add_argument("--cells", action="store_true", help="list every cell that was reached")
+    _add_cluster(sub)
+    sub = add("shrink", "find the shortest history that still goes wrong, and save it as a scenario file", _shrink)
+    sub.add_argument("what", metavar="SEED|FILE")
+    sub.add_argument("-o", "--output", metavar="FILE", help="default: seed-SEED.scenario or FILE.shrunk")
+    sub.add_argument("--runs", type=integer(1, 10**9), default=shrink.RUNS, metavar="N", help="histories at most")
+    _add_cluster(sub)
     sub = add("replay", "tell the history of a scenario file", _replay)
     sub.add_argument("file", metavar="FILE")
     sub.add_argument("--rules", choices=RULES, help="other rules than the file names")
     _add_conf(sub)
+    sub = add("explore", "carry out all histories of two nodes and a service up to a bound", _explore)
+    bounds = Bounds()
+    for name, default, what in (
+        ("faults", bounds.faults, "faults at most"),
+        ("commands", bounds.commands, "operators' commands at most"),
+        ("pause", bounds.pause, "the longest pause, in steps of T/5"),
+        ("states", bounds.states, "states looked at, at most"),
+    ):
+        sub.add_argument(
+            f"--{name}", type=integer(0, 10**12), default=default, metavar="N", help=f"{what} (default: {default})"
+        )
+    sub.add_argument("--json", action="store_true", help="as JSON")
     sub = add("what-if", "rehearse on your configuration: what would happen, when, and why", _what_if)
     sub.add_argument("faults", metavar="FAULTS", help="for example: 'power-off node1 at 60; cut disk node2 at 61'")
     _add_conf(sub)
@@ -89,7 +119,87 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     )
 
 
+# ------------------------------------------------------------------------------------------ many histories
+
+
+def _hunt(options: argparse.Namespace) -> int:
+    own, made = given.own(options.conf), given.setting(options.setting)
+    jobs = options.jobs or hunting.cores()
+    seeds = hunting.chosen(options.seeds, options.minutes)
+    seconds = None if options.minutes is None else options.minutes * 60.0
+
+    def planner(seed: int) -> Plan:
+        return given.drawn(seed, options.hours, options.rules, own, made)
+
+    def again(seed: int) -> str:
+        return telling.run_command(planner(seed), options.hours, options.conf, options.setting)
+
+    last, interrupted = hunt.Tally(), False
+
+    def keep(tally: hunt.Tally) -> None:
+        nonlocal last
+        last = tally
+        show(tally)
+
+    planner(0)  # what cannot be planned is told here, not by a process of the pool
+    with hunting.bar(len(seeds) if isinstance(seeds, range) else None) as show:
+        try:
+            hunt.hunt(seeds, jobs, seconds, planner, own, keep)
+        except KeyboardInterrupt:
+            interrupted = True
+    say("\n".join(hunting.summary(last, jobs, again)))
+    if options.cells:
+        say("\n" + "\n".join(hunting.cells(last)))
+    if interrupted:
+        complain("ezha sim hunt: interrupted; what was found so far stands above")
+        return EXIT_INTERRUPTED
+    return hunting.exit_code(last)
+
+
+def _explore(options: argparse.Namespace) -> int:
+    bounds = Bounds(faults=options.faults, commands=options.commands, pause=options.pause, states=options.states)
+    began = time.monotonic()
+    with telling.status() as show:
+        result = explore.explore(bounds, lambda now: show(exploring.moment(now, time.monotonic() - began)))
+    if options.json:
+        import json
+
+        say(json.dumps(result.plain(), indent=2))
+    else:
+        say("\n".join(exploring.told(result, time.monotonic() - began)))
+    return telling.EXIT_SAFETY if result.violation else telling.EXIT_CLEAN
+
+
 # --------------------------------------------------------------------------------------------- one history
+
+
+def _planned(options: argparse.Namespace, own: dict[str, Texts] | None) -> Plan:
+    """Of SEED|FILE."""
+    word = options.what
+    if word.isascii() and word.isdigit() and len(word) < 19:
+        return given.drawn(int(word), options.hours, options.rules, own, given.setting(options.setting))
+    if options.hours is not None or options.setting is not None:
+        raise CliError("--hours and --setting go with a seed: a scenario file brings its own")
+    return given.scenario_file(word, own)
+
+
+def _shrink(options: argparse.Namespace) -> int:
+    own = given.own(options.conf)
+    plan = _planned(options, own)
+    output = options.output or (f"seed-{plan.seed}.scenario" if options.what.isdigit() else f"{options.what}.shrunk")
+    with telling.status() as show:
+        try:
+            shrunk = shrink.shrink(plan, own, options.runs, lambda runs, best: show(telling.shrinking(runs, best)))
+        except shrink.CleanError:
+            say(f"{options.what} is clean: there is nothing to shrink")
+            return telling.EXIT_CLEAN
+    given.save(output, shrunk.plan.text)
+    outcome = shrunk.outcome
+    say("\n".join(telling.verdict_text(outcome)))
+    say(f"from {len(plan.faults)} faults to {len(shrunk.plan.faults)}, in {shrunk.runs} histories: {output}\n")
+    say(shrunk.plan.text)
+    say(f"again:   {telling.command(['replay', output], {'conf': options.conf})}")
+    return telling.verdict(outcome)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -101,8 +211,6 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from dataclasses import replace
-
     own = given.own(options.conf)
     plan = given.scenario_file(options.file, own)
     if options.rules is not None:
@@ -113,10 +221,6 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _what_if(options: argparse.Namespace) -> int:
-    from ha.simulation import rehearsal
-    from ha.simulation.settings import Setting
-    from ha.simulation.story import World, ending, tell
-
     own, name = given.own(options.conf), options.conf
     if own is None:
         found = given.installed()

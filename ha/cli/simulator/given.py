@@ -112,3 +112,12 @@ def scenario_file(path: str, given: dict[str, Texts] | None) -> Plan:
         return scenario.read(text, given, path)
     except PlanError as error:
         raise CliError(str(error)) from None
+
+
+def save(path: str, text: str) -> None:
+    """Raises CliError."""
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise CliError(f"{path}: cannot be written: {error.strerror}") from None

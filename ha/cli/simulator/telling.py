@@ -3,7 +3,8 @@
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from ha.cli.guard import say
 from ha.fsm.config import ClusterConfig
@@ -20,6 +21,26 @@ _COLOURS = {
     Tone.RUNS: "32",
     Tone.BAD: "1;31",
 }
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """A line on a terminal that says how far something has come; elsewhere nothing."""
+    shown = sys.stderr.isatty()
+
+    def show(text: str) -> None:
+        if shown:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        show("")
+
+
+def shrinking(runs: int, best: Plan) -> str:
+    return f"{runs} histories; the shortest so far has {len(best.faults)} faults in {duration(best.seconds)}"
 
 
 def is_coloured() -> bool:

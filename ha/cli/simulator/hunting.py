@@ -1,0 +1,123 @@
+"""``ezha sim hunt``: many histories with a progress bar, and what they came to together."""
+
+import os
+import re
+import time
+from argparse import ArgumentTypeError
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count
+
+from ha.cli.simulator.telling import EXIT_CLEAN, EXIT_LIVENESS, EXIT_SAFETY
+from ha.simulation.coverage import in_order
+from ha.simulation.hunt import Tally
+
+SHOWN = 20
+"""Violations that are told one by one."""
+
+
+def seeds(text: str) -> range:
+    """A type for ``add_argument``: ``A..B``, both included, or a single seed."""
+    found = re.fullmatch(r"([0-9]{1,18})(?:\.\.([0-9]{1,18}))?", text)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if last < first:
+        raise ArgumentTypeError(f"{text} is not A..B with A no greater than B")
+    return range(first, last + 1)
+
+
+def chosen(given: range | None, minutes: float | None) -> Iterable[int]:
+    """The seeds: as given, or else as many as there is time for, or a thousand."""
+    if given is not None:
+        return given
+    return range(1, 1001) if minutes is None else count(1)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def bar(total: int | None) -> Iterator[Callable[[Tally], None]]:
+    """A progress bar on a terminal; elsewhere nothing."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    progress = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with progress:
+        task = progress.add_task("", total=total)
+
+        def show(tally: Tally) -> None:
+            rate = tally.histories / tally.wall if tally.wall else 0.0
+            bad = f"{len(tally.found)} violation(s), " if tally.found else ""
+            progress.update(task, completed=tally.histories, description=f"{bad}{rate:.1f} histories/s")
+
+        yield show
+
+
+def summary(tally: Tally, jobs: int, command: Callable[[int], str]) -> list[str]:
+    """What the hunt came to. ``command(seed)`` tells a history again."""
+    wall = tally.wall or time.get_clock_info("monotonic").resolution
+    hours = tally.seconds / 3600.0
+    lines = [
+        f"{tally.histories:,} histories in {wall:.1f} s on {jobs} core(s): {tally.histories / wall:.2f} histories/s",
+        f"{hours:,.1f} simulated hours, {hours / wall:.2f} simulated hours/s ({hours / wall / jobs:.2f} a core)",
+        f"{len(tally.cells)} cells of (state × peer's state × event) reached"
+        + (f"; the rarest: {_rarest(tally)}" if tally.cells else ""),
+        f"faults: {_counted(tally.faults)}",
+        f"situations: {_counted(tally.situations)}",
+        f'dual runs that protection "none" cannot prevent: {tally.dual:,}',
+        "",
+    ]
+    for found in tally.found[:SHOWN]:
+        kind, texts = ("SAFETY", found.safety) if found.safety else ("LIVENESS", found.liveness)
+        more = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
+        lines += [f"seed {found.seed}: {kind} VIOLATION: {texts[0]}{more}", f"    {command(found.seed)}"]
+    if len(tally.found) > SHOWN:
+        lines.append(f"… and {len(tally.found) - SHOWN} seeds more")
+    if tally.found:
+        lines.append(
+            f"{len(tally.safety)} histories with a safety violation, {len(tally.liveness)} with a liveness one"
+        )
+    else:
+        lines.append("clean: no violation")
+    return lines
+
+
+def cells(tally: Tally) -> list[str]:
+    """Every cell that was reached, and how often."""
+    return [f"{tally.cells[cell]:>12,}  {cell}" for cell in in_order(tally.cells)]
+
+
+def exit_code(tally: Tally) -> int:
+    if tally.safety:
+        return EXIT_SAFETY
+    return EXIT_LIVENESS if tally.liveness else EXIT_CLEAN
+
+
+def _rarest(tally: Tally) -> str:
+    ordered = in_order(tally.cells)
+    ordered.sort(key=lambda cell: tally.cells[cell])
+    return ", ".join(f"{cell} ({tally.cells[cell]})" for cell in ordered[:3])
+
+
+def _counted(counter: Counter[str]) -> str:
+    ordered = sorted(counter.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{name} {number:,}" for name, number in ordered) or "none"
