@@ -99,6 +99,8 @@ class Checkers:
         self._began: dict[str, float] = {}
         self._hearing: dict[tuple[str, str], Hearing] = {}
         self._sent: dict[str, tuple[int, int]] = {}
+        self._posted: dict[tuple[int, int, int], float] = {}
+        """When each message was sent, where messages are kept in the trace."""
         self.frozen: set[tuple[str, str]] = set()
         self.asked: dict[str, Asked] = {}
         self.overridden: set[str] = set()
@@ -143,6 +145,8 @@ class Checkers:
         if key <= before and not machine.record_lost:
             self.violation(f"message {key} after {before}: incarnations and sequence numbers only rise", machine.name)
         self._sent[machine.name] = key
+        if self.trace.messages:
+            self._posted[message.node, *key] = machine.agenda.now
         self.trace.event(machine.agenda.now, 1, message.node, message.seq)
 
     def heard(self, machine: Machine, path: PathId, message: Heartbeat, at: float) -> None:
@@ -156,7 +160,10 @@ class Checkers:
             known = self._hearing[machine.name, sender] = Hearing()
         key = (message.incarnation.counter, message.incarnation.nonce, message.seq)
         if self.trace.messages:
-            self.trace.add(Entry(now, Kind.MESSAGE, machine.name, "", str(path.index), sender, machine.name))
+            since = self._posted.get((message.node, message.incarnation.counter, message.seq), now)
+            self.trace.add(
+                Entry(now, Kind.MESSAGE, machine.name, "", str(path.index), sender, machine.name, since=since)
+            )
         if key[0] < known.newest[0] or (key[0] == known.newest[0] and known.message and key[1] != known.newest[1]):
             return
         if key[::2] > known.newest[::2]:

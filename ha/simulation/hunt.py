@@ -17,7 +17,7 @@ from ha.simulation.history import run
 from ha.simulation.mix import draw_plan
 from ha.simulation.plan import Plan
 
-BATCH = 20
+BATCH = 5
 """Histories that a process takes at once."""
 
 Planner = Callable[[int], Plan]

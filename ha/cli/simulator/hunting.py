@@ -97,7 +97,7 @@ def summary(tally: Tally, jobs: int, command: Callable[[int], str]) -> list[str]
             f"{len(tally.safety)} histories with a safety violation, {len(tally.liveness)} with a liveness one"
         )
     else:
-        lines.append("clean: no violation")
+        lines.append("clean: no violation" if tally.histories else "no history was finished")
     return lines
 
 
