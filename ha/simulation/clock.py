@@ -8,7 +8,7 @@ True time is the world's alone: no node ever sees it.
 class Clock:
     """Piecewise linear. ``rate``: seconds that it counts in a true second."""
 
-    __slots__ = ("_base", "_since", "rate", "standing", "step")
+    __slots__ = ("_base", "_since", "_stuck", "rate", "standing", "step")
 
     def __init__(self, start: float, rate: float = 1.0) -> None:
         """``start``: what it shows at true time 0."""
@@ -18,6 +18,7 @@ class Clock:
         self.standing = False
         self.step = 0.0
         """How far the wall clock is from the truth."""
+        self._stuck: float | None = None
 
     def read(self, true: float) -> float:
         return self._base if self.standing else self._base + (true - self._since) * self.rate
@@ -39,4 +40,12 @@ class Clock:
 
     def wall(self, true: float) -> float:
         """Seconds of the epoch that the machine believes in."""
-        return 1_700_000_000.0 + true + self.step
+        return 1_700_000_000.0 + (true if self._stuck is None else self._stuck) + self.step
+
+    def stop_wall(self, true: float) -> None:
+        """The wall clock stands still until ``go_wall``."""
+        self._stuck = true
+
+    def go_wall(self) -> None:
+        """It is right again."""
+        self._stuck = None

@@ -92,6 +92,12 @@ class Disk:
             return b""
         return blocks[0] if access.stale else blocks[-1]
 
+    def zero(self, node: str) -> None:
+        """Somebody overwrites the slots of ``node``."""
+        for path in self._slots:
+            if path.node == node:
+                self._slots[path] = [bytes(512)]
+
     def power_lost(self, node: str) -> None:
         """The writer's machine is gone: what it had not finished never comes."""
         for path in [p for p in self._slots if p.node == node] + [p for p in self._busy if p.node == node]:

@@ -9,7 +9,7 @@ from itertools import count
 
 from ha.fsm.config import PathId
 from ha.fsm.events import Command
-from ha.fsm.states import Action, ScriptKind
+from ha.fsm.states import Action, ScriptKind, State
 from ha.node import recordfile
 from ha.node.config import Texts
 from ha.node.layout import Layout
@@ -20,7 +20,12 @@ from ha.simulation.network import Link, Network
 from ha.simulation.plan import MEDIA, Fault
 from ha.simulation.trace import Entry, Kind, Trace
 
+_TYPED = ("order", "leave", "restart", "boot-script")
 Undo = Callable[[], None]
+STRAY_S = 1.0
+"""A stranger's empty datagrams come so often."""
+FORGED_S = 0.002
+"""A stranger's forgeries come so often."""
 _LAYOUT = Layout()
 
 
@@ -52,7 +57,7 @@ class Faults:
         machine = self._machines[fault.node]
         agenda = machine.agenda
         self.counts[fault.verb] = self.counts.get(fault.verb, 0) + 1
-        kind = Kind.COMMAND if fault.verb in ("order", "leave", "restart") else Kind.FAULT
+        kind = Kind.COMMAND if fault.verb in _TYPED else Kind.FAULT
         sentence = " ".join((fault.verb, *fault.words))
         tail = f" for {fault.lasts:g} s" if fault.lasts is not None else ""
         self._trace.add(Entry(agenda.now, kind, fault.node, "", sentence + tail))
@@ -107,6 +112,11 @@ class Faults:
             machine.halt(clock_stands=True)
         return machine.unhalt
 
+    def _pause_processes(self, machine: Machine, node: str) -> Undo:
+        if machine.on:
+            machine.halt(clock_stands=False, buffers=True)
+        return machine.unhalt
+
     def _slow(self, machine: Machine, node: str, seconds: str) -> Undo:
         machine.lateness = float(seconds)
 
@@ -118,6 +128,27 @@ class Faults:
 
     def _step_clock(self, machine: Machine, node: str, seconds: str) -> None:
         machine.clock.step += float(seconds)
+
+    def _stop_clock(self, machine: Machine, node: str) -> Undo:
+        machine.clock.stop_wall(machine.agenda.now)
+        return machine.clock.go_wall
+
+    def _kill_listeners(self, machine: Machine, node: str) -> None:
+        if machine.program is not None:
+            machine.program.kill_listeners()
+
+    def _tear(self, machine: Machine, node: str) -> None:
+        machine.record_lost = True
+        machine.files.empty(_LAYOUT.states)
+
+    def _unreadable(self, machine: Machine, node: str) -> Undo:
+        machine.record_lost = True
+        machine.files.unreadable = True
+
+        def undo() -> None:
+            machine.files.unreadable = False
+
+        return undo
 
     def _disk_full(self, machine: Machine, node: str) -> Undo:
         machine.files.full = True
@@ -195,6 +226,36 @@ class Faults:
             if link.path.node == node:
                 self._network.replay(link.path, link.receiver, int(number))
 
+    def _truncate(self, machine: Machine, percent: str, node: str, other: str = "") -> Undo:
+        return self._tune(self._links("net", node, other), "truncate", float(percent) / 100.0)
+
+    def _stray(self, machine: Machine, node: str) -> Undo:
+        return self._repeat(machine, STRAY_S, lambda: self._network.inject(node, b""))
+
+    def _forge(self, machine: Machine, node: str, about: str, service: str, state: str) -> Undo:
+        def send() -> None:
+            if machine.program is not None:
+                self._network.inject(node, machine.program.forged(about, service, State[state]))
+
+        return self._repeat(machine, FORGED_S, send)
+
+    @staticmethod
+    def _repeat(machine: Machine, every: float, deed: Callable[[], None]) -> Undo:
+        """Now, and then again and again, until it is undone."""
+        going = [True]
+
+        def again() -> None:
+            if going:
+                deed()
+                machine.agenda.after(every, again)
+
+        again()
+        return going.clear
+
+    def _zero(self, machine: Machine, node: str) -> None:
+        for disk in self._disks.values():
+            disk.zero(node)
+
     def _disk(self, machine: Machine, what: str, node: str) -> Undo:
         name = what.replace("-", "_")
         accesses = [disk.of(node) for disk in self._disks.values()]
@@ -232,6 +293,9 @@ class Faults:
 
     def _restart(self, machine: Machine, node: str) -> None:
         machine.ask(lambda program: program.restart())
+
+    def _boot_script(self, machine: Machine, node: str) -> None:
+        machine.ask(lambda program: program.boot_script())
 
     def _configure(self, machine: Machine, node: str, how: str, service: str) -> Undo:
         before = self._texts[node]

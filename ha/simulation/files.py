@@ -17,12 +17,16 @@ class SimulatedFiles:
         """By path: what every call on it raises."""
         self.writes: list[str] = []
         self.full = False
+        self.unreadable = False
+        """Every read fails."""
 
     def power_cut(self) -> None:
         self.files = dict(self.on_disk)
 
     def read(self, path: str, limit: int) -> bytes:
         self._may_fail(path)
+        if self.unreadable:
+            raise OSError(errno.EIO, "Input/output error", path)
         if path not in self.files:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
         return self.files[path][: limit + 1]
@@ -43,6 +47,12 @@ class SimulatedFiles:
         """As ``open(path, "w")`` does, not synced, and here on the disk at once."""
         self.writes.append(path)
         self.files[path] = self.on_disk[path] = data
+
+    def empty(self, below: str) -> None:
+        """All files below a folder are left empty: they were being written when the power failed."""
+        for path in sorted(self.files):
+            if path.startswith(below + "/"):
+                self.files[path] = self.on_disk[path] = b""
 
     def remove(self, path: str) -> None:
         self._may_fail(path)

@@ -131,6 +131,8 @@ class Machine:
         """How many faults keep nmond from being scheduled."""
         self.halted = 0
         """How many faults keep the whole machine from running."""
+        self.buffering = 0
+        """How many of them leave the kernel at work: it keeps a few datagrams for its sockets."""
         self.left = False
         """ezha was stopped on purpose: no supervisor brings it back."""
         self.wanted = False
@@ -174,7 +176,7 @@ class Machine:
             return
         self.end_program()
         self.on = False
-        self.halted = 0
+        self.halted = self.buffering = 0
         self.files.power_cut()
         self.scripts.clear()
         self._held.clear()
@@ -182,9 +184,10 @@ class Machine:
             self.up.discard(service)
             self._watcher.down(self, service)
 
-    def halt(self, clock_stands: bool) -> None:
-        """Everything on it stops, also its clock where ``clock_stands``."""
+    def halt(self, clock_stands: bool, buffers: bool = False) -> None:
+        """Everything on it stops, also its clock where ``clock_stands``; not its kernel where it ``buffers``."""
         self.halted += 1
+        self.buffering += buffers
         if clock_stands and not self.clock.standing:
             self.clock.stand(self.agenda.now)
 
@@ -194,6 +197,7 @@ class Machine:
         self.halted -= 1
         if self.halted:
             return
+        self.buffering = 0
         self.disturbed = self.agenda.now
         if self.clock.standing:
             self.clock.go(self.agenda.now)
@@ -326,6 +330,11 @@ class Machine:
 
     def receive(self, path: PathId, data: bytes) -> None:
         """A listener has something. It runs while nmond is stopped, and its news waits in the channel."""
+        if self.program is not None and self.halted and self.buffering:
+            self._queued[path] = self._queued.get(path, 0) + 1
+            if self._queued[path] <= QUEUE:
+                self._held.append(lambda: self.receive(path, data))
+            return
         if self.program is None or self.halted:
             return  # A socket's buffer is small, and what comes is soon outrun: a halted machine hears nothing.
         at = self.now()

@@ -11,6 +11,8 @@ from ha.fsm.config import PathId
 from ha.simulation.agenda import Agenda
 from ha.simulation.draw import Draw
 
+FRAGMENT = 1_480
+"""Bytes of a datagram that one frame carries; a longer one comes in several, and is lost with any of them."""
 KEPT = 64
 """Datagrams of each path that a stranger has recorded and may send again."""
 
@@ -30,6 +32,7 @@ class Link:
     delay: float = 0.0
     """A datagram takes up to so many seconds more."""
     duplicate: float = 0.0
+    truncate: float = 0.0
 
 
 class Network:
@@ -62,6 +65,12 @@ class Network:
             self.replayed += 1
             self._arrive(path, receiver, data, self._draw.between(0, 0.01))
 
+    def inject(self, receiver: str, data: bytes) -> None:
+        """A stranger sends this to each port that ``receiver`` listens on."""
+        for path, links in self.links.items():
+            if any(link.receiver == receiver for link in links):
+                self._arrive(path, receiver, data, self._latency)
+
     def _carry(self, link: Link, data: bytes) -> None:
         draw = self._draw
         if link.cuts:
@@ -70,11 +79,15 @@ class Network:
         copies = 2 if link.duplicate and draw.chance(link.duplicate) else 1
         for _ in range(copies):
             loss = link.loss or self._loss
+            if loss and len(data) > FRAGMENT:
+                loss = 1.0 - (1.0 - loss) ** -(-len(data) // FRAGMENT)
             if loss and draw.chance(loss):
                 self.lost += 1
                 continue
             late = draw.between(0, link.delay) if link.delay else 0.0
-            self._arrive(link.path, link.receiver, data, self._latency * draw.between(0.5, 2.0) + late)
+            whole = not (link.truncate and draw.chance(link.truncate))
+            came = data if whole else data[: draw.whole(0, len(data) - 1)]
+            self._arrive(link.path, link.receiver, came, self._latency * draw.between(0.5, 2.0) + late)
 
     def _arrive(self, path: PathId, receiver: str, data: bytes, after: float) -> None:
         self._agenda.after(after, lambda: self._deliver(receiver, path, data))

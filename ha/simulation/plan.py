@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from ha.fsm.states import Action
+from ha.fsm.states import Action, State
 
 MAX_SECONDS = 366 * 86400.0
 MAX_FAULTS = 100_000
@@ -37,20 +37,38 @@ VERBS = {
         Verb("pause", "NODE", True, "nmond is stopped (SIGSTOP); its machine goes on"),
         Verb("pause-machine", "NODE", True, "the whole machine pauses, its clock goes on (a hypervisor out of CPU)"),
         Verb("freeze-machine", "NODE", True, "the whole machine pauses and its clock stands still (a snapshot)"),
+        Verb("pause-processes", "NODE", True, "every process of the machine is stopped; sockets keep what comes"),
         Verb("slow", "NODE SECONDS", True, "nmond is scheduled late, by up to so much"),
         Verb("step-clock", "NODE SECONDS", False, "the wall clock is set, forward or (negative) back"),
+        Verb("stop-clock", "NODE", True, "the wall clock stands still"),
         Verb("cut", "net|disk|all|LINE NODE [NODE]", True, "no path from the first node (to the second) carries"),
         Verb("lose", "PERCENT NODE [NODE]", True, "datagrams of the first node (to the second) are lost"),
         Verb("delay", "SECONDS NODE [NODE]", True, "datagrams take up to so much longer, and overtake each other"),
         Verb("duplicate", "PERCENT NODE [NODE]", True, "datagrams arrive twice"),
         Verb("replay", "COUNT NODE [NODE]", False, "old datagrams of the first node are sent again by a stranger"),
+        Verb("truncate", "PERCENT NODE [NODE]", True, "datagrams arrive cut short"),
+        Verb(
+            "stray", "NODE", True, "a stranger sends an empty datagram a second to each port that the node listens on"
+        ),
+        Verb(
+            "forge",
+            "NODE NODE NAME STATE",
+            True,
+            "a stranger sends the first node 500 heartbeats a second, in the name"
+            " of the second, which say that a service of that name is in that state",
+        ),
+        Verb("kill-listeners", "NODE", False, "kill -9 of the processes that listen"),
         Verb("disk", "read-error|write-error|read-hang|write-hang|stale|torn NODE", True, "the node's shared disk"),
+        Verb("zero", "NODE", False, "the node's slots on shared disks are overwritten with zeros"),
         Verb("disk-full", "NODE", True, "the state of record cannot be written"),
         Verb("damage", "NODE", False, "a bit of the state of record changes on its disk"),
+        Verb("tear", "NODE", False, "the files of the states are left empty, as by a write that was cut short"),
+        Verb("unreadable", "NODE", True, "reading the files of the states fails (EIO)"),
         Verb("script", "NODE SERVICE start|stop|check|status SHAPE", True, "scripts that begin then behave badly"),
         Verb("order", "NODE SERVICE ACTION [TARGET] [--i-know]", False, "an operator types it"),
         Verb("leave", "NODE", True, "ezha.init stop; with `for`, start again"),
         Verb("restart", "NODE", False, "ezha.init restart"),
+        Verb("boot-script", "NODE", False, "ezha.init start, though it runs"),
         Verb("configure", "NODE reversed|without|slower SERVICE", True, "the node's configuration differs"),
     )
 }
@@ -217,6 +235,8 @@ def _check(fault: Fault, nodes: set[str], services: set[str], where: str, usage:
             raise PlanError(f"{where}{word} is no percentage")
         if kind in ("COUNT", "POINT") and not re.fullmatch("[0-9]{1,6}", word):
             raise PlanError(f"{where}{word} is no count; {usage}")
+        if kind == "STATE" and word not in State.__members__:
+            raise PlanError(f"{where}no state {word}; one of {', '.join(State.__members__)}")
         if kind == "SHAPE" and word not in SHAPES:
             raise PlanError(f"{where}no shape {word}; one of {', '.join(SHAPES)}")
         if kind == "ACTION" and word not in {a.value for a in Action}:
