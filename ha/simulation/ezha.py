@@ -278,6 +278,7 @@ class Nmond:
         self._configuration = new
         self._lines = [line for line in new.lines if line.node == self.machine.name]
         self._ear.told(self.machine, "configuration taken over")
+        self.machine.disturbed = self.machine.agenda.now  # a deadline of the new one may have passed already
         self._turn(ConfigChanged(new.cluster))
 
     def restart(self) -> None:
