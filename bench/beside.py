@@ -44,6 +44,7 @@ class Watch:
             env={"TZ": "UTC"},
             stdin=subprocess.DEVNULL,
             stdout=self._file,
+            stderr=subprocess.DEVNULL,  # the node may lose its power
         )
 
     def came(self) -> list[float]:
