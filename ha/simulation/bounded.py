@@ -77,7 +77,7 @@ CLUSTER: Final = cluster()
 class Bounds:
     """How far histories go."""
 
-    faults: int = 3
+    faults: int = 1
     commands: int = 1
     pause: int = T
     """The longest pause, in steps. One that begins right before a heartbeat counts from the instant before it, so T
@@ -149,8 +149,8 @@ class Host:
     contested: bool = False
     """It went ahead when nothing of the other had reached it for T, though the other lived, and claimed or held; and
     the other has not given that up since. No node could have known better: silence for T is not told from death."""
-    unread: bool = False
-    """A message came while nmond was paused, and waits."""
+    unread: int = 0
+    """So many messages came while nmond was paused, and wait."""
     inbox: tuple[Packet, ...] = ()
     tape: Packet | None = None
     """An old message to this node that may come again."""
@@ -239,7 +239,7 @@ class World:
         orphans = {WEB: host.script.kind} if host.script is not None else {}
         if host.script is not None:
             host.script = Script(host.script.kind, ORPHAN)
-        host.untold, host.paused, host.unread = None, -1, False
+        host.untold, host.paused, host.unread = None, -1, 0
         host.engine = Probe(
             CLUSTER,
             NODES[node],
@@ -326,18 +326,18 @@ class World:
             world.faults -= 1 + (1 if cut and kind in _FAULTS else 0)
         match kind:
             case Kind.LOSE:
-                host.inbox, host.unread = host.inbox[1:], False
+                host.inbox, host.unread = host.inbox[1:], max(0, host.unread - 1)
             case Kind.CRASH:
                 world._begin(node, boot=False)
             case Kind.OFF:
                 host.engine, host.script, host.untold = None, None, None
-                host.up, host.paused, host.inbox, host.unread = False, -1, (), False
+                host.up, host.paused, host.inbox, host.unread = False, -1, (), 0
             case Kind.BOOT:
                 world._begin(node, boot=True)
             case Kind.PAUSE:
                 host.paused = 0
             case Kind.RESUME:
-                host.paused, host.unread = -1, bool(host.inbox)
+                host.paused, host.unread = -1, len(host.inbox)
             case Kind.END | Kind.FAIL:
                 event = world._script_ends(host, kind == Kind.END)
                 if host.paused >= 0:
@@ -348,7 +348,7 @@ class World:
             case Kind.TICK:
                 return world, world._step(node, Tick(), cut)
             case Kind.DELIVER:
-                packet, host.inbox, host.unread = host.inbox[0], host.inbox[1:], False
+                packet, host.inbox, host.unread = host.inbox[0], host.inbox[1:], max(0, host.unread - 1)
                 return world, world._hear(node, packet, packet.sent, cut)
             case Kind.REPLAY:
                 assert host.tape is not None
@@ -392,7 +392,7 @@ class World:
         """The heartbeat of a new period, where the look at the time does nothing else."""
         host = self.hosts[node]
         engine = host.engine
-        if engine is None or host.paused >= 0 or host.inbox or host.untold is not None:
+        if engine is None or host.paused >= 0 or host.untold is not None or any(p.sent < self.now for p in host.inbox):
             return
         if engine.next_send > self.now or any(at <= self.now for _, at in engine.wakes):
             return

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from ha.fsm import claims, conduct, evidence, sight
+from ha.fsm import claims, conduct, engine, evidence, sight
 from ha.fsm.claims import Claims
 from ha.fsm.evidence import Standing, Verdict, judge
 from ha.fsm.machine import decide
@@ -97,6 +97,14 @@ def test_twin_lets_the_higher_rank_go_ahead_before_the_lower_has_withdrawn(monke
 
     monkeypatch.setattr(sight, "judge", bold)
     _broken(Bounds(faults=1, commands=1), "starts the service while it is up on")
+
+
+def test_twin_calls_a_peer_silent_before_it_has_read_what_came_during_its_own_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "STALL_S", 1e9)
+    result = _broken(Bounds(faults=1, commands=0, kinds=("pause",)), "starts the service while it is up on")
+    assert sum("is paused" in line for line in result.story) == 1
 
 
 def test_twin_runs_the_script_before_the_record_is_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
