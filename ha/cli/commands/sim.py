@@ -9,7 +9,7 @@ from ha.cli.guard import EXIT_INTERRUPTED, CliError, complain, say
 from ha.cli.options import Parser, integer
 from ha.cli.simulator import exploring, given, hunting, telling
 from ha.node.config import ConfigError, Texts
-from ha.simulation import explore, hunt, rehearsal, scenario, shrink
+from ha.simulation import explore, hunt, rehearsal, report, scenario, shrink
 from ha.simulation.bounded import Bounds
 from ha.simulation.history import run as carry_out
 from ha.simulation.history import texts_of
@@ -66,6 +66,10 @@ def _parser() -> Parser:
     sub.add_argument("file", metavar="FILE")
     sub.add_argument("--rules", choices=RULES, help="other rules than the file names")
     _add_conf(sub)
+    sub = add("report", "write the history of a seed or a scenario file as one HTML page", _report)
+    sub.add_argument("what", metavar="SEED|FILE")
+    sub.add_argument("--html", metavar="FILE", required=True, help="the page to write")
+    _add_cluster(sub)
     sub = add("explore", "carry out all histories of two nodes and a service up to a bound", _explore)
     bounds = Bounds()
     for name, default, what in (
@@ -218,6 +222,23 @@ def _replay(options: argparse.Namespace) -> int:
     again = telling.command(["replay", options.file], {"rules": options.rules, "conf": options.conf})
     outcome = carry_out(plan, own)
     return telling.print_history(outcome, scenario.cluster_of(texts_of(plan, own)), again)
+
+
+def _report(options: argparse.Namespace) -> int:
+    own = given.own(options.conf)
+    plan = _planned(options, own)
+    if options.what.isdigit():
+        again, title = telling.run_command(plan, options.hours, options.conf, options.setting), f"seed {options.what}"
+    else:
+        again, title = telling.command(["replay", options.what], {"conf": options.conf}), options.what
+    outcome = carry_out(plan, own, messages=True)
+    cluster = scenario.cluster_of(texts_of(plan, own))
+    given.save(options.html, report.render(outcome, cluster, again, f"ezha: {title}"))
+    findings = outcome.findings
+    for text in (*findings.safety, *findings.liveness):
+        say(f"VIOLATION: {text}")
+    say(f"written: {options.html}")
+    return telling.verdict(outcome)
 
 
 def _what_if(options: argparse.Namespace) -> int:
