@@ -39,6 +39,10 @@ class NotRunning(ControlError):
     """There is no nmond on this node."""
 
 
+class NotAllowed(ControlError):
+    """Only root may ask."""
+
+
 class Silent(ControlError):
     """nmond is there and does not answer: it hangs, is stopped, or the machine is overloaded."""
 
@@ -50,7 +54,8 @@ class Refused(ControlError):
 def ask(layout: Layout, request: Mapping[str, object], timeout_s: float = ANSWER_TIMEOUT_S) -> Answer:
     """The final answer to ``request``.
 
-    Raises NotRunning, Silent, ControlError (broken conversation), or Refused where nmond answers ``"ok": false``.
+    Raises NotRunning, NotAllowed, Silent, ControlError (broken conversation), or Refused where nmond answers
+    ``"ok": false``.
     """
     for answer in converse(layout, request, timeout_s):
         if answer.get("final"):
@@ -91,7 +96,7 @@ def _connect(sock: socket, layout: Layout, timeout_s: float) -> None:
         hint = f"start it with {layout.prefix}/ezha.init start"
         raise NotRunning(f"nmond is not running on this node: nobody listens on {path}; {hint}") from None
     except PermissionError:
-        raise ControlError(f"only root may talk to nmond: permission denied on {path}") from None
+        raise NotAllowed(f"only root may talk to nmond: permission denied on {path}") from None
     except (TimeoutError, BlockingIOError):
         raise Silent(f"nmond does not answer: no connection to {path} in {timeout_s:g} s") from None
     except OSError as error:

@@ -101,15 +101,10 @@ def _in_words(error: Exception) -> str:
 
 
 def _open_standard_streams() -> None:
-    """Somebody closed stdin, stdout or stderr: no file or socket that is opened later may get their numbers.
+    """Somebody closed stdin, stdout or stderr."""
+    from ha.node.streams import occupy
 
-    What is written to a closed stdout must fail, as it does elsewhere; a closed stderr wants to hear nothing.
-    """
-    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, mode)  # gets the lowest number that is free
+    occupy()
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

@@ -67,7 +67,7 @@ def _locked(layout: Layout, action: Action, only: str | None, by: str, override:
         complain(problem)
     if loaded.unreadable:
         raise CliError(
-            "the state of this node cannot be read, so nothing is changed; start nmond, which asks the scripts"
+            "the state of this node cannot be read, so nothing is changed; start nmond, then see service -s"
         )
     record = loaded.record or NodeRecord(0)
     known = {entry.name: entry for entry in record.services}

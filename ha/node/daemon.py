@@ -27,6 +27,7 @@ from ha.node.log import Log, LogFile, Syslog
 from ha.node.loop import Loop
 from ha.node.running import Node
 from ha.node.store import Store
+from ha.node.streams import occupy
 from ha.node.successor import Successor, program
 from ha.node.systemd import Systemd
 
@@ -347,6 +348,7 @@ def _make_room(configuration_titles: int) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run nmond; the exit code."""
+    occupy()
     given = sys.argv[1:] if argv is None else argv
     if given == ["--version"]:
         import ha

@@ -13,6 +13,7 @@ import sys
 import time
 
 from ha.node.layout import Layout, LayoutError
+from ha.node.streams import occupy
 
 EXIT_REFUSED = 1
 EXIT_CONFIGURATION = 2
@@ -240,7 +241,7 @@ def _await(ready: int, errors: int) -> int:
         for fd in select.select(list(open_ends), [], [], left)[0]:
             data = os.read(fd, 4096)
             if fd == errors and data:
-                os.write(2, data)
+                _complain(data)
             elif fd == ready and data:
                 byte = data
                 open_ends.discard(fd)
@@ -253,23 +254,31 @@ def _await(ready: int, errors: int) -> int:
             os.set_blocking(errors, False)
             try:
                 while data := os.read(errors, 4096):
-                    os.write(2, data)
+                    _complain(data)
             except BlockingIOError:
                 pass
             return int(byte)
-    sys.stderr.write("nmond-supervisor: nmond is not ready yet; see its log\n")
+    _complain(b"nmond-supervisor: nmond is not ready yet; see its log\n")
     return EXIT_REFUSED
+
+
+def _complain(text: bytes) -> None:
+    try:
+        os.write(2, text)
+    except OSError:
+        return  # nobody reads it; nmond's log has it
 
 
 def main() -> int:
     """Start nmond under a supervisor; the exit code for the operator."""
+    occupy()
     if sys.argv[1:]:
-        sys.stderr.write("usage: nmond-supervisor\n")
+        _complain(b"usage: nmond-supervisor\n")
         return EXIT_CONFIGURATION
     try:
         layout = Layout.find(os.environ, sys.argv[0])
     except LayoutError as error:
-        sys.stderr.write(f"nmond-supervisor: {error}\n")
+        _complain(f"nmond-supervisor: {error}\n".encode())
         return EXIT_CONFIGURATION
     ready, ready_end = os.pipe()
     errors, errors_end = os.pipe()

@@ -106,7 +106,10 @@ def _make_folder(path: str, mode: int) -> None:
 
 def replace(path: str, text: str, mode: int) -> None:
     """Put ``text`` there in one step: whoever opens the file meanwhile sees the old or the new one, whole."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".ezha-", dir=os.path.dirname(path))
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=".ezha-", dir=os.path.dirname(path))
+    except OSError as error:
+        raise CliError(f"{path} cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ha.cli.act import Progress
-from ha.cli.client import ControlError, NotRunning, Refused, Silent, ask, converse
+from ha.cli.client import ControlError, NotAllowed, NotRunning, Refused, Silent, ask, converse
 from ha.cli.ending import GONE_TIMEOUT_S, kill_node, wait_until_gone, wait_until_up
 from ha.cli.guard import EXIT_FAILED, CliError, complain, say
 from ha.cli.options import Parser, integer
@@ -88,7 +88,7 @@ def _stop(place: "Layout", timeout_s: int) -> int:
     except NotRunning:
         kill_node(place)  # A supervisor about to start nmond again, or workers that outlived it.
         return 0
-    except Refused:
+    except (NotAllowed, Refused):
         raise
     except _Late as late:
         progress.clear()

@@ -1,9 +1,10 @@
 """``ezha ps``: the processes of ezha on this node. Asks /proc, not nmond, so that it also works when nmond hangs."""
 
 import json
+import os
 from collections.abc import Sequence
 
-from ha.cli.guard import EXIT_FAILED, complain, say
+from ha.cli.guard import EXIT_FAILED, CliError, complain, say
 from ha.cli.options import Parser
 from ha.cli.place import layout
 from ha.cli.processes import processes
@@ -14,6 +15,8 @@ def run(argv: Sequence[str]) -> int:
     parser = Parser("ezha ps", "The processes of ezha on this node.")
     parser.add_argument("--json", action="store_true", help="as JSON")
     options = parser.parse_args(argv)
+    if os.geteuid() != 0:
+        raise CliError("only root sees the processes of ezha")
     found = processes(layout().bin)
     alive = any(process.program == "nmond" for process in found)
     if options.json:

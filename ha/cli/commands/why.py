@@ -28,7 +28,8 @@ def run(argv: Sequence[str]) -> int:
     except OSError as error:
         raise CliError(f"{place.history} cannot be read: {error.strerror}") from None
     if told.skipped:
-        complain(f"ezha why: {told.skipped} lines of {place.history} are no entries and were passed over")
+        lines = "1 line" if told.skipped == 1 else f"{told.skipped} lines"
+        complain(f"ezha why: passed over {lines} of {place.history} that say nothing")
     if options.json:
         say(json.dumps([asdict(entry) for entry in told.entries], indent=2))
     elif told.entries:

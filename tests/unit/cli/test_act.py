@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from ha.cli import act, service
+from ha.cli import act, ezha, service
 
 from . import fake
 
@@ -66,3 +66,10 @@ def test_history_learns_who_asks(environ: dict[str, str], said: str, monkeypatch
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("os.getuid", lambda: 0)
     assert act.operator("service -A").startswith(said)
+
+
+def test_a_refusal_as_a_whole_names_the_program(run_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = {"final": True, "ok": False, "text": "'node9' is no node of this cluster"}
+    with fake.nmond(run_dir, {"action": answer}):
+        assert ezha.main(["switch", "web", "node9"]) == 1
+    assert capsys.readouterr().err == "ezha: 'node9' is no node of this cluster\n"

@@ -130,6 +130,28 @@ def test_kill_ends_a_node_that_does_not_answer_with_all_that_belongs_to_it(run_d
     assert [process.wait(5) for process in processes] == [-9, -9, -9]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody else")
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["node", "stop"], "ezha: only root may talk to nmond: permission denied on "),
+        (["ps"], "ezha: only root sees the processes of ezha"),
+    ],
+)
+def test_who_is_not_root_is_not_told_that_all_is_done(
+    run_dir: str, capfd: pytest.CaptureFixture[str], argv: list[str], said: str
+) -> None:
+    """What cannot be seen is not what is not there."""
+    with fake.nmond(run_dir, {"stop": fake.final()}):
+        os.chmod(run_dir, 0o700)
+        pid = os.fork()
+        if pid == 0:
+            os.setresuid(65534, 65534, 65534)
+            os._exit(ezha.main(argv))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    assert capfd.readouterr().err.startswith(said)
+
+
 def test_kill_of_what_cannot_be_seen_tells_why(run_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
     with fake.nmond(run_dir, {"kill": fake.final(ok=False, text="only root may do that")}):
         assert ezha.main(["kill"]) == 1

@@ -1,6 +1,7 @@
 """The supervisor: what it starts again and what not, and what the operator who starts it reads."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,3 +190,20 @@ def test_a_start_that_takes_too_long_is_told(
     assert "not ready yet" in capfd.readouterr().err
     for fd in (ready, ready_end, errors, errors_end):
         os.close(fd)
+
+
+def test_closed_standard_streams_are_given_to_nothing_else(bench: Bench) -> None:
+    """A boot may close all three: the pipe to the operator, or a file of nmond, must not become one of them."""
+    bench.nmond('ls -l /proc/self/fd >fds; echo 0 >&"$EZ_READY_FD"; echo $$ >run/nmond.pid; exit 0\n')
+    environ = {**os.environ, "EZ": str(bench.folder), "EZ_BIN": f"{bench.folder}/bin", "EZ_RUN": f"{bench.folder}/run"}
+    program = [sys.executable, "-m", "ha.node.supervisor"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *program],
+        env=environ,
+        cwd=Path(supervisor.__file__).parents[2],
+        timeout=30,
+    )
+    assert done.returncode == 0
+    streams = dict(line.split()[-3::2] for line in (bench.folder / "fds").read_text().splitlines() if "->" in line)
+    assert streams["0"] == "/dev/null"
+    assert streams["2"].startswith("pipe:"), "what nmond says goes to the operator until it is ready"
