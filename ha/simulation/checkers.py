@@ -286,6 +286,11 @@ class Checkers:
         if reply.ok and asked.command.action is Action.FREEZE_STOP:
             self.frozen.add((machine.name, reply.service))
 
+    def forgets(self, machine: Machine) -> None:
+        """What its disk knew of services is lost: it can no longer tell which were frozen (they become UNKNOWN)."""
+        machine.record_lost = True
+        self.frozen -= {(node, service) for node, service in self.frozen if node == machine.name}
+
     def began(self, machine: Machine) -> None:
         """A new nmond begins to listen, and knows of nobody."""
         self._began[machine.name] = machine.agenda.now

@@ -48,6 +48,8 @@ class Faults:
         self._trace = trace
         self._checkers = checkers
         self._texts = texts
+        self._base = dict(texts)
+        self._edits: dict[str, list[tuple[str, str]]] = {}
         self._active: dict[int, tuple[Fault, Undo]] = {}
         self._numbers = count(1)
         self.counts: dict[str, int] = {}
@@ -138,11 +140,11 @@ class Faults:
             machine.program.kill_listeners()
 
     def _tear(self, machine: Machine, node: str) -> None:
-        machine.record_lost = True
+        self._checkers.forgets(machine)
         machine.files.empty(_LAYOUT.states)
 
     def _unreadable(self, machine: Machine, node: str) -> Undo:
-        machine.record_lost = True
+        self._checkers.forgets(machine)
         machine.files.unreadable = True
 
         def undo() -> None:
@@ -166,7 +168,7 @@ class Faults:
             try:
                 recordfile.decode(torn, machine.name)
             except recordfile.RecordError:
-                machine.record_lost = True
+                self._checkers.forgets(machine)
             machine.files.on_disk[_LAYOUT.record] = machine.files.files[_LAYOUT.record] = torn
 
     # -------------------------------------------------------------------------------------------- networks
@@ -298,14 +300,21 @@ class Faults:
         machine.ask(lambda program: program.boot_script())
 
     def _configure(self, machine: Machine, node: str, how: str, service: str) -> Undo:
-        before = self._texts[node]
-        self._texts[node] = differing(before, how, service)
-        self._reload(machine)
+        edits = self._edits.setdefault(node, [])
+        edits.append((how, service))
 
-        def undo() -> None:
-            self._texts[node] = before
+        def apply() -> None:
+            texts = self._base[node]
+            for edit in edits:
+                texts = differing(texts, *edit)
+            self._texts[node] = texts
             self._reload(machine)
 
+        def undo() -> None:
+            edits.remove((how, service))
+            apply()
+
+        apply()
         return undo
 
     @staticmethod
