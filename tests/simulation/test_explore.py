@@ -57,6 +57,18 @@ def test_every_history_with_two_losses_keeps_the_rules() -> None:
     _kept(explore(Bounds(faults=2, commands=0, kinds=("lose",))))
 
 
+def test_what_is_done_at_once_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain heartbeats are sent and taken in at once; with them in every order the same situations are reached."""
+    bounds = Bounds(faults=1, commands=0, kinds=("pause",), beginnings=BOTH_STOPPED)
+    quick = explore(bounds)
+    monkeypatch.setattr(bounded.World, "_beat", lambda self, node: None)
+    monkeypatch.setattr(bounded.World, "_absorb", lambda self, node, lost: None)
+    slow = explore(bounds)
+    _kept(slow)
+    assert slow.cells == quick.cells
+    assert slow.states > 2 * quick.states
+
+
 def test_a_search_that_is_cut_short_does_not_claim_to_be_exhausted() -> None:
     assert not explore(Bounds(faults=1, commands=0, depth=5)).exhausted
     assert not explore(Bounds(faults=1, commands=0, states=500)).exhausted
