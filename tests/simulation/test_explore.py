@@ -59,7 +59,7 @@ def test_every_history_with_two_losses_keeps_the_rules() -> None:
 
 def test_what_is_done_at_once_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain heartbeats are sent and taken in at once; with them in every order the same situations are reached."""
-    bounds = Bounds(faults=1, commands=0, kinds=("pause",), beginnings=BOTH_STOPPED)
+    bounds = Bounds(faults=1, commands=0, kinds=("lose",), beginnings=BOTH_STOPPED)
     quick = explore(bounds)
     monkeypatch.setattr(bounded.World, "_beat", lambda self, node: None)
     monkeypatch.setattr(bounded.World, "_absorb", lambda self, node, lost: None)
