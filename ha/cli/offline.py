@@ -66,9 +66,7 @@ def _locked(layout: Layout, action: Action, only: str | None, by: str, override:
     for problem in loaded.problems:
         complain(problem)
     if loaded.unreadable:
-        raise CliError(
-            "the state of this node cannot be read, so nothing is changed; start nmond, then see service -s"
-        )
+        raise CliError("the state of this node cannot be read, so nothing is changed; start nmond, then see service -s")
     record = loaded.record or NodeRecord(0)
     known = {entry.name: entry for entry in record.services}
     failed = False

@@ -72,7 +72,11 @@ def install(prefix: str) -> None:
     for name, path in share.documents().items():
         with open(path, encoding="utf-8") as file:
             text = file.read()
-        replace(f"{prefix}/doc/{name}", text, 0o755 if os.access(path, os.X_OK) else 0o644)
+        replace(
+            f"{prefix}/doc/{name}",
+            in_one_folder(text) if name.endswith(".md") else text,
+            0o755 if os.access(path, os.X_OK) else 0o644,
+        )
     for name in _EMPTY:
         create(f"{prefix}/conf/{name}", "")
     for name in ("logfacility", "options.toml"):
@@ -93,6 +97,11 @@ def install_unit(prefix: str, folder: str) -> None:
 def adapted(text: str, prefix: str) -> str:
     """A file of ``init`` for another prefix than the usual one."""
     return text.replace(_DEFAULT_PREFIX, prefix)
+
+
+def in_one_folder(text: str) -> str:
+    """A page whose links lead to where the others lie in ``doc``."""
+    return text.replace("](docs/", "](").replace("](../conf/examples/", "](examples/")
 
 
 def _make_folder(path: str, mode: int) -> None:

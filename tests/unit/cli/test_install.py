@@ -1,6 +1,7 @@
 """``ezha install``: the tutorial's listing, modes, and an upgrade that touches nothing of the administrator's."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -169,3 +170,12 @@ def test_a_program_whose_code_is_gone_says_so(tmp_path: Path) -> None:
     done = subprocess.run([program, "-s"], cwd="/", capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
     assert done.stderr == "service: ezha is not complete (No module named 'ha'): run ezha install again\n"
+
+
+def test_the_installed_pages_find_one_another(installed: Path) -> None:
+    pages = sorted((installed / "doc").glob("*.md"))
+    assert {"README.md", "commands.md"} <= {page.name for page in pages}
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#\s]+)", page.read_text())]
+    relative = [(page, link) for page, link in links if "://" not in link]
+    assert relative
+    assert [(page.name, link) for page, link in relative if not (page.parent / link).exists()] == []
