@@ -26,7 +26,7 @@ from ha.fsm.events import (
     ScriptEnded,
     Tick,
 )
-from ha.fsm.evidence import holds, may_run
+from ha.fsm.evidence import may_run
 from ha.fsm.hearing import Hearing
 from ha.fsm.machine import Facts
 from ha.fsm.message import Incarnation
@@ -185,7 +185,7 @@ class Engine(Hearing):
         for name, service in self.services.items():
             new = config.services.get(name)
             gone = new is None or self.node not in new.nodes
-            if gone and (holds(service.entry()) or service.job is not None):
+            if gone and (may_run(service.record) or service.job is not None):
                 told.append(f"service {name} is {service.state.name} here and cannot be removed: stop it first")
         return told
 

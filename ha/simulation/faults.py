@@ -120,13 +120,12 @@ class Faults:
         return machine.unhalt
 
     def _slow(self, machine: Machine, node: str, seconds: str) -> Undo:
-        machine.lateness = float(seconds)
-
-        def undo() -> None:
+        def become(lateness: float) -> None:
             machine.disturbed = machine.agenda.now + machine.lateness  # what is on its way is late yet
-            machine.lateness = 0.0
+            machine.lateness = lateness
 
-        return undo
+        become(float(seconds))
+        return lambda: become(0.0)
 
     def _step_clock(self, machine: Machine, node: str, seconds: str) -> None:
         machine.clock.step += float(seconds)

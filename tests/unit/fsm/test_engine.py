@@ -710,6 +710,13 @@ def test_services_come_and_go_with_the_configuration():
     assert not cluster.hosts["node2"].engine.objections(config(services=("db",)))
 
 
+def test_a_service_whose_state_is_not_known_is_not_taken_out_of_the_configuration():
+    """It may run: who has forgotten it would tell the others that it does not."""
+    cluster = Cluster(None, {"node1": S.UNKNOWN, "node2": S.STOPPED})
+    objections = cluster.hosts["node1"].engine.objections(config(services=("db",)))
+    assert objections == ["service web is UNKNOWN here and cannot be removed: stop it first"]
+
+
 def heard_again_during_the_check(guard: bool) -> Cluster:
     """node2 took the silence of node1 for its end, and hears it again while its check script runs."""
     cluster = started()
