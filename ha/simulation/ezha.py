@@ -50,8 +50,6 @@ FAILED_START_S = 1.0
 """An nmond that could not start is tried again after this."""
 LISTENER_RESTART_S = (0.05, 0.2)
 """A worker that died is there again after this."""
-FORGED_LIFE = 2**30
-"""The counter of an incarnation that no node ever reaches by itself."""
 _ROUNDING_S = 1e-6
 """A timer must not fire a rounding error too early, and again and again."""
 _LAYOUT = Layout()
@@ -122,7 +120,6 @@ class Nmond:
         self._lines: list[PathLine] = []
         self.driver: Driver
         self._deaf_until = 0.0
-        self._forgeries = 0
         self._crash_in = 0
         """nmond dies at its so-manieth effect from now on; 0: it does not."""
         self.refused: Counter[str] = Counter()
@@ -242,17 +239,19 @@ class Nmond:
         self._deaf_until = self.machine.agenda.now + self.machine.draw.between(*LISTENER_RESTART_S)
 
     def forged(self, about: str, service: str, state: State) -> bytes:
-        """As of a new life of ``about``, that acknowledges all it should: without a key nobody can tell."""
+        """As of a life of ``about`` later than any heard, that acknowledges all it should: without a key nobody can
+        tell."""
         config, engine = self.config, self.engine
+        peer = engine.peers.get(about)
+        life = peer.newest.incarnation.counter + 1 if peer is not None and peer.newest is not None else 1
         named = config.services.get(service)
         entries = (ServiceEntry(named.id, state, 1),) if named is not None else ()
-        self._forgeries += 1
         return encode(
             Heartbeat(
                 cluster=config.cluster_id,
                 node=node_id(about),
-                incarnation=Incarnation(FORGED_LIFE, 0),
-                seq=self._forgeries,
+                incarnation=Incarnation(life, 0),
+                seq=1,
                 promise=Promise.NONE,
                 standing=True,
                 left=False,

@@ -98,7 +98,8 @@ class OpenHA:
 
     def recorded(self, service: str) -> State | None:
         """The file as it stands: nothing is known of whether it reaches the disk before a script begins."""
-        return self.state(service, self.machine.name)
+        data = self.machine.files.on_disk.get(_LAYOUT.state(service, self.machine.name), b"")
+        return _digit(data)
 
     def hears(self, other: str) -> bool:
         """A peer is down when all of its paths are."""
@@ -112,7 +113,7 @@ class OpenHA:
             data = self.machine.files.read(_LAYOUT.state(service, node), 1)
         except OSError:
             return State.UNKNOWN
-        return State(int(data[:1])) if data[:1].isdigit() else State.UNKNOWN
+        return _digit(data)
 
     def _write(self, service: str, node: str, digit: int) -> None:
         # The name goes into the path as it came, from the wire, too (hazard H7).
@@ -410,3 +411,8 @@ class OpenHA:
         machine = self.machine
         seconds = int(machine.clock.wall(machine.agenda.now))
         return encode(about, seconds, [(service, state.openha_digit)])
+
+
+def _digit(data: bytes) -> State:
+    """The first byte is all that anybody looks at."""
+    return State(int(data[:1])) if data[:1].isdigit() else State.UNKNOWN
