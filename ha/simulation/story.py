@@ -43,14 +43,23 @@ _FAULTS = {
     "pause": "nmond on {0} is stopped (SIGSTOP); the machine goes on",
     "pause-machine": "the machine {0} pauses; its clock goes on",
     "freeze-machine": "the machine {0} pauses, and its clock stands still",
+    "pause-processes": "every process on {0} is stopped (SIGSTOP); the kernel goes on",
     "slow": "nmond on {0} gets the CPU up to {1} s late",
     "step-clock": "the wall clock of {0} is set by {1} s",
+    "stop-clock": "the wall clock of {0} stands still",
     "lose": "{0} % of the datagrams {pair} are lost",
     "delay": "datagrams {pair} take up to {0} s longer",
     "duplicate": "{0} % of the datagrams {pair} arrive twice",
     "replay": "a stranger sends {0} old datagrams {pair} again",
+    "truncate": "{0} % of the datagrams {pair} arrive cut short",
+    "stray": "a stranger sends an empty datagram a second to {0}",
+    "forge": "a stranger sends {0} 500 heartbeats a second in the name of {1}: {2} is {3} there",
+    "kill-listeners": "the processes that listen on {0} are killed (kill -9)",
+    "zero": "the slots of {0} on shared disks are overwritten with zeros",
     "disk-full": "the state of record of {0} cannot be written (disk full)",
     "damage": "a bit of the state of record of {0} changes on its disk",
+    "tear": "the files of the states of {0} are left empty, as by a write that was cut short",
+    "unreadable": "reading the files of the states fails on {0} (EIO)",
     "script": "the {2} script of {1} on {0} {shape}",
     "configure": "the configuration on {0} differs from the others' ({1}, {2})",
 }
@@ -89,6 +98,8 @@ def told(verb: str, words: Sequence[str]) -> str:
             text = "an operator types: ezha.init stop"
         case "restart":
             text = "an operator types: ezha.init restart"
+        case "boot-script":
+            text = "an operator types: ezha.init start, though it runs"
         case "cut":
             text = _cut(*words)
         case "disk":

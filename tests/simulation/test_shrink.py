@@ -2,9 +2,6 @@
 
 import pytest
 
-from ha.fsm import sight
-from ha.fsm.evidence import Verdict, judge
-from ha.fsm.peers import Peer
 from ha.simulation.history import run
 from ha.simulation.plan import Fault, Plan, parse_fault, parse_plan
 from ha.simulation.shrink import CleanError, Harm, harms, shrink
@@ -32,17 +29,7 @@ def faults(*sentences: str) -> tuple[Fault, ...]:
     return tuple(sorted(found, key=lambda fault: fault.at))
 
 
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A planted bug: a claim is settled without anybody's answer."""
-
-    def judge_hastily(peer: Peer, service: int, acknowledged: int, needed: int, now: float) -> Verdict:
-        return judge(peer, service, acknowledged, 0, now)
-
-    monkeypatch.setattr(sight, "judge", judge_hastily)
-
-
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("blind")
 def test_only_what_the_bug_needs_is_left() -> None:
     plan = Plan("7", 120.0, faults(*ESSENCE, *RUBBISH), setting=SETTING, noise=NOISE)
     assert any(harm.safety for harm in harms(run(plan, keep=False))), "the planted bug must show"
@@ -58,7 +45,7 @@ def test_only_what_the_bug_needs_is_left() -> None:
     assert shrunk.harm in harms(run(again, keep=False)), "the file tells all of it"
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("blind")
 def test_the_search_ends_when_it_has_cost_enough() -> None:
     plan = Plan("7", 30.0, faults(*ESSENCE, *RUBBISH[:4]), setting=SETTING, noise=NOISE)
     assert shrink(plan, runs=6).runs == 6

@@ -16,6 +16,8 @@ WORDS = {
     "SERVICE": "svc1",
     "start|stop|check|status": "start",
     "SHAPE": "hangs",
+    "NAME": "svc1",
+    "STATE": "STARTED",
     "ACTION": "unfreeze",
     "[TARGET]": "node2",
     "[--i-know]": "--i-know",
