@@ -214,9 +214,10 @@ def draw_plan(
     nodes: tuple[str, ...] = (),
     services: tuple[str, ...] = (),
     timeout: float = 10.0,
+    only: Iterable[str] = (),
 ) -> Plan:
     """The plan of ``seed``. ``nodes``, ``services``, ``timeout``: of the user's own configuration, where there is one;
-    else ``setting``, or one that the seed draws."""
+    else ``setting``, or one that the seed draws. ``only``: these kinds of trouble, all of them, and no others."""
     draw = Draw(f"{seed}/mix")
     made = setting if setting is not None else draw.weighted(_SETTINGS)
     own = bool(nodes)
@@ -227,8 +228,9 @@ def draw_plan(
     place = Place(draw, nodes, services, timeout, seconds)
     faults = list(_begin(place))
     names = []
+    wanted = frozenset(only)
     for name, (make, share, most) in KINDS.items():
-        if not draw.chance(share):
+        if name not in wanted if wanted else not draw.chance(share):
             continue
         names.append(name)
         for _ in range(max(1, round(draw.whole(1, most) * seconds / SECONDS))):
