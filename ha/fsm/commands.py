@@ -8,9 +8,9 @@ from dataclasses import replace
 from ha.fsm.claims import Claims
 from ha.fsm.events import Command, NoteKind, Reply, ScriptEnded
 from ha.fsm.machine import Facts, decide
-from ha.fsm.service import OUTCOMES, Service, Waiting
+from ha.fsm.service import OUTCOMES, Job, Service, Waiting
 from ha.fsm.states import Action, ScriptKind
-from ha.fsm.table import Do, Trigger
+from ha.fsm.table import Do, Row, Trigger
 
 _FORCES = (Action.FORCE_STOP, Action.FORCE_START)
 _LOOKS = frozenset({Action.START, Action.FREEZE_START, Action.SWITCH})
@@ -68,9 +68,9 @@ class Commands(Claims):
             self._replies.append(Reply(command.id, name, True, "its controller is being asked", final=False))
             return
         row = decide(service.state, trigger, facts)
-        if row.do is not Do.NOTHING and service.job is not None:
-            # An nmond before this one left it; where one of ours runs the table has an answer of its own.
-            self._refuse(command, f"its {service.job.kind.value} script is still running: wait for its end")
+        left = self._left_over(service, row)
+        if left is not None:
+            self._refuse(command, f"its {left.kind.value} script is still running: wait for its end")
             return
         if row.dest is not None:
             self._supersede(name, command)
@@ -83,6 +83,11 @@ class Commands(Claims):
         row = self._trigger(name, trigger, now, facts, why=why, by=command.by, evidence=evidence, target=target)
         if row.dest is None:
             self._reply(command.id, name, False, row.reason.format(why=why))
+
+    @staticmethod
+    def _left_over(service: Service, row: Row) -> Job | None:
+        """The script beside which another would run: an earlier nmond's; for ours the table has answers of its own."""
+        return service.job if row.do is not Do.NOTHING else None
 
     def _refuse(self, command: Command, text: str) -> None:
         self._note(NoteKind.REFUSED, command.service, text, by=command.by)

@@ -1,0 +1,77 @@
+"""What the hunt has found in the engine: each story, shrunk, ends well now; without its guard it ends as it did then."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ha.fsm.commands import Commands
+from ha.fsm.conduct import Conduct
+from ha.fsm.engine import Engine
+from ha.fsm.evidence import holds
+from ha.fsm.table import Trigger
+from ha.simulation.history import run
+from ha.simulation.plan import Plan, parse_plan
+from ha.simulation.settings import Setting
+
+FOUND = Path(__file__).parent / "found"
+Patch = pytest.MonkeyPatch
+
+
+def _forget_strays(patch: Patch) -> None:
+    made = Engine.__init__
+
+    def init(self: Engine, *args: object, **more: object) -> None:
+        made(self, *args, **more)  # type: ignore[arg-type]
+        self._strays = {}
+
+    patch.setattr(Engine, "__init__", init)
+
+
+def _only_what_holds_stays(patch: Patch) -> None:
+    def objections(self: Engine, config: object) -> list[str]:
+        named = config.services  # type: ignore[attr-defined]
+        return [n for n, s in self.services.items() if n not in named and (holds(s.entry()) or s.job is not None)]
+
+    patch.setattr(Engine, "objections", objections)
+
+
+def _no_second_look(patch: Patch) -> None:
+    patch.setattr(Conduct, "_look_again", lambda self, name, now: self._trigger(name, Trigger.CHECK_PASSED, now))
+
+
+def _beside_what_is_left(patch: Patch) -> None:
+    patch.setattr(Commands, "_left_over", staticmethod(lambda service, row: None))
+
+
+GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
+    "left-the-configuration": (_forget_strays, "physically up on"),
+    "unknown-left-the-configuration": (_only_what_holds_stays, "physically up on"),
+    "heard-again-during-the-check": (_no_second_look, "physically up on"),
+    "beside-a-left-over-script": (_beside_what_is_left, "two scripts of"),
+}
+
+
+def plan_of(name: str) -> Plan:
+    text = (FOUND / f"{name}.scenario").read_text()
+    setting = Setting.parse(next(line for line in text.splitlines() if line.startswith("setting "))[8:])
+    nodes = [f"node{i + 1}" for i in range(setting.nodes)]
+    services = [f"svc{i + 1}" for i in range(setting.services)]
+    return parse_plan(text, nodes, services, f"{name}.scenario")
+
+
+def test_every_story_has_its_guard() -> None:
+    assert sorted(p.stem for p in FOUND.iterdir()) == sorted(GUARDS)
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_the_story_ends_well(name: str) -> None:
+    findings = run(plan_of(name)).findings
+    assert not findings.safety and not findings.liveness
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_without_its_guard_it_does_not(name: str, monkeypatch: Patch) -> None:
+    remove, harm = GUARDS[name]
+    remove(monkeypatch)
+    assert any(harm in text for text in run(plan_of(name)).findings.safety)
