@@ -28,8 +28,10 @@ demo: setup system ## Two nodes, a web server, the active one loses its power: w
 	$(BIN)/python -m ha.cli.ezha demo
 
 .PHONY: test
-test: setup system ## Everything that must hold: unit tests, then end-to-end tests in the lab
+test: setup system ## Everything that must hold: unit tests, the simulator, then end-to-end tests in the lab
+	@tools/system-packages chromium || echo "no Chromium here: the simulator's page is not tried in a browser" >&2
 	$(BIN)/python -m pytest tests/unit --numprocesses=2 --quiet
+	$(BIN)/python -m pytest tests/simulation --numprocesses=2 --quiet
 	$(BIN)/python -m pytest tests/lab --durations=10
 
 .PHONY: unit
