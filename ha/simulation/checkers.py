@@ -13,7 +13,7 @@ from ha.fsm.config import PathId
 from ha.fsm.events import Command, Ended, Note, NoteKind, Reply
 from ha.fsm.evidence import holds
 from ha.fsm.identity import node_id
-from ha.fsm.message import Heartbeat, ServiceEntry
+from ha.fsm.message import Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.record import NodeRecord
 from ha.fsm.states import Action, ScriptKind, State
 from ha.node import statefile
@@ -44,6 +44,13 @@ _RIGHT = {
 """What must stand on the disk before a script runs."""
 
 
+_RUNNING = frozenset({State.START_READY, State.STARTING, State.STARTED, State.STOPPING})
+"""What a node that leaves may not have any more."""
+_STALL_PERIODS = 2
+_STALL_S = 0.05
+"""A node that was not scheduled for longer than so many periods and seconds listens before it calls others silent."""
+
+
 @dataclass(slots=True)
 class Hearing:
     """What truly reached one node of another, as the wire knows it."""
@@ -52,6 +59,8 @@ class Hearing:
     """Counter, nonce and sequence number of the newest message."""
     at: float | None = None
     """True time at which something newer last came; None: never, in the life of this nmond."""
+    before: float | None = None
+    """When the news before that came."""
     message: Heartbeat | None = None
 
 
@@ -99,6 +108,17 @@ class Checkers:
         self._began: dict[str, float] = {}
         self._hearing: dict[tuple[str, str], Hearing] = {}
         self._sent: dict[str, tuple[int, int]] = {}
+        self._said: dict[str, tuple[ServiceEntry, ...]] = {}
+        """What each node's last message said of its services."""
+        self._claims: dict[tuple[str, str], tuple[Incarnation, int, int]] = {}
+        """By node and service: the incarnation, the generation and the first message of the last claim."""
+        self._alive: set[tuple[str, str]] = set()
+        """The first takes the second for alive."""
+        self._reloaded: dict[str, float] = {}
+        self._checked: set[tuple[str, str]] = set()
+        """Where the check script has allowed the next start."""
+        self._stopped: dict[tuple[str, str], float] = {}
+        """When an operator had a service stopped on a node, which is to rank last until somebody has started it."""
         self._posted: dict[tuple[int, int, int], float] = {}
         """When each message was sent, where messages are kept in the trace."""
         self.frozen: set[tuple[str, str]] = set()
@@ -131,11 +151,16 @@ class Checkers:
         at = machine.agenda.now
         entry = Entry(at, _NOTES[note.kind], machine.name, note.service, note.text, source, dest, note.evidence)
         self.trace.add(entry)
+        program = machine.program
+        ours = program is not None and program.acknowledges
         if note.kind is NoteKind.TRANSITION:
             self.findings.situations[f"{source} → {dest}"] += 1
-            claimed = note.source is State.START_READY and note.dest is State.STARTING
-            if claimed and machine.program is not None and machine.program.acknowledges:
+            if ours and note.source is State.START_READY and note.dest is State.STARTING:
                 self._evidence(machine, note.service)
+            elif ours and note.dest is State.START_READY:
+                self._claimed(machine, note)
+        elif ours and note.kind is NoteKind.PEER:
+            self._peers(machine)
 
     # ------------------------------------------------------------------------------------------- messages
 
@@ -145,9 +170,32 @@ class Checkers:
         if key <= before and not machine.record_lost:
             self.violation(f"message {key} after {before}: incarnations and sequence numbers only rise", machine.name)
         self._sent[machine.name] = key
+        if message.services is not self._said.get(machine.name) or key[1] == 1:
+            self._said[machine.name] = message.services
+            self._told_is_kept(machine, message)
         if self.trace.messages:
             self._posted[message.node, *key] = machine.agenda.now
         self.trace.event(machine.agenda.now, 1, message.node, message.seq)
+
+    def _told_is_kept(self, machine: Machine, message: Heartbeat) -> None:
+        """What is told stands on the disk before it leaves."""
+        program = machine.program
+        if program is None:
+            return
+        told = {entry.id: entry for entry in message.services}
+        for service in program.config.services:
+            entry = told.get(self._service_id(machine, service) or 0)
+            if entry is None:
+                continue
+            if entry.state is State.START_READY:
+                claim = (message.incarnation, entry.generation)
+                if self._claims.get((machine.name, service), (None, 0, 0))[:2] != claim:
+                    self._claims[machine.name, service] = (*claim, message.seq)
+            if not machine.record_lost:
+                found = program.recorded(service)
+                if found is not entry.state:
+                    text = f"says that it is {entry.state.name}, though its disk says {_name(found)}"
+                    self.violation(text, machine.name, service)
 
     def heard(self, machine: Machine, path: PathId, message: Heartbeat, at: float) -> None:
         sender = self._names.get(message.node, "")
@@ -167,6 +215,7 @@ class Checkers:
         if key[0] < known.newest[0] or (key[0] == known.newest[0] and known.message and key[1] != known.newest[1]):
             return
         if key[::2] > known.newest[::2]:
+            known.before = known.at if known.at is None or known.at < at else known.before
             known.newest, known.at, known.message = key, at, message
 
     def reached(self, machine: Machine, sender: str, number: int) -> None:
@@ -178,6 +227,11 @@ class Checkers:
         known = self._hearing.setdefault((machine.name, sender), Hearing())
         known.at = now
 
+    @staticmethod
+    def _period_of(machine: Machine) -> float:
+        assert machine.program is not None
+        return machine.program.config.period_of(machine.name)
+
     def _silent(self, machine: Machine, other: str) -> bool:
         """Nothing newer of ``other`` reached this nmond for T, by true time and the rate of its clock."""
         known = self._hearing.get((machine.name, other))
@@ -186,7 +240,64 @@ class Checkers:
         limit = self._timeout_of(machine, other) / machine.clock.rate
         return machine.agenda.now - last >= limit - TICK_S
 
+    def _peers(self, machine: Machine) -> None:
+        """Whom this nmond takes for alive has changed: rightly, and in time?"""
+        program = machine.program
+        assert program is not None
+        for other in self.machines:
+            pair = (machine.name, other)
+            if other == machine.name or other not in program.config.nodes:
+                continue
+            if program.hears(other):
+                self._alive.add(pair)
+            elif pair in self._alive:
+                self._alive.discard(pair)
+                self._fell_silent(machine, other)
+
+    def _fell_silent(self, machine: Machine, other: str) -> None:
+        known = self._hearing.get((machine.name, other))
+        if known is None or known.at is None or machine.lateness:
+            return
+        now, rate = machine.agenda.now, machine.clock.rate
+        limit = self._timeout_of(machine, other) / rate
+        last = known.at if known.at < now else known.before  # what comes at this very moment may not be read yet
+        if last is not None and now - last < limit - TICK_S:
+            text = f"takes {other} for silent, of which something newer came {now - last:.3f} s ago"
+            self.violation(text, machine.name)
+        awake = now - machine.awoke
+        period = self._period_of(machine)
+        if machine.lapse > _STALL_PERIODS * period + _STALL_S + TICK_S and awake < limit / 2 - TICK_S:
+            text = f"takes {other} for silent {awake:.3f} s after it was not scheduled itself for {machine.lapse:.3f} s"
+            self.violation(text, machine.name)
+        undisturbed = max(machine.disturbed, self._reloaded.get(machine.name, 0.0)) < known.at < now
+        if undisturbed and now - known.at > limit + TICK_S:
+            text = f"takes {other} for silent {now - known.at - limit:.3f} s too late"
+            self.violation(text, machine.name)
+
     # ------------------------------------------------------------------------------------------- evidence
+
+    def _claimed(self, machine: Machine, note: Note) -> None:
+        """A claim is a new generation, and what an operator had stopped here is left to those who can take it."""
+        service = note.service
+        number = self._service_id(machine, service)
+        stopped = self._stopped.get((machine.name, service))
+        for other in self._nodes_of(service):
+            known = self._hearing.get((machine.name, other)) if other != machine.name else None
+            message = known.message if known is not None else None
+            entry = _entry(message, number)
+            if message is None or entry is None:
+                continue
+            if entry.generation >= note.generation:
+                text = f"claims it as generation {note.generation}, though {other} has said {entry.generation}"
+                self.violation(text, machine.name, service)
+            program = machine.program
+            ready = entry.state is State.STOPPED and not entry.demoted and not message.left and not message.handovers
+            if stopped is None or note.by != "ezha" or machine.record_lost or program is None or not ready:
+                continue
+            grace = self._timeout_of(machine, other) / machine.clock.rate
+            if program.hears(other) and machine.agenda.now - stopped < grace - TICK_S:
+                text = f"takes back what an operator has just had stopped there, though {other} could take it"
+                self.violation(text, machine.name, service)
 
     def _evidence(self, machine: Machine, service: str) -> None:
         """A claim was settled: every other node was silent, or has said that it does not hold the service."""
@@ -194,12 +305,16 @@ class Checkers:
             return
         number = self._service_id(machine, service)
         for other in self._nodes_of(service):
-            if other == machine.name or self._silent(machine, other):
+            if other == machine.name:
                 continue
             known = self._hearing.get((machine.name, other))
             message = known.message if known is not None else None
             entry = _entry(message, number)
-            if message is None or entry is None:
+            if entry is not None and entry.state is State.FROZEN_START:
+                self.violation(f"starts, though {other} said last that it is FROZEN_START", machine.name, service)
+            elif self._silent(machine, other):
+                continue
+            elif message is None or entry is None:
                 self.violation(
                     f"starts, though {other} is not silent and has said nothing of it", machine.name, service
                 )
@@ -207,8 +322,14 @@ class Checkers:
                 part = " and unclean" if entry.unclean else ""
                 text = f"starts, though {other} said last that it is {entry.state.name}{part}"
                 self.violation(text, machine.name, service)
-            elif not message.left and not any(a.node == node_id(machine.name) for a in message.acks):
-                self.violation(f"starts, though {other} has not answered", machine.name, service)
+            elif not message.left and not self._answers(machine, service, message):
+                self.violation(f"starts, though {other} has not answered its claim", machine.name, service)
+
+    def _answers(self, machine: Machine, service: str, message: Heartbeat) -> bool:
+        """Its sender has seen the present claim."""
+        incarnation, _, first = self._claims.get((machine.name, service), (None, 0, 0))
+        ack = next((a for a in message.acks if a.node == node_id(machine.name)), None)
+        return ack is not None and ack.incarnation == incarnation and max(ack.seqs, default=0) >= first
 
     # ------------------------------------------------------------------------------------------- machines
 
@@ -221,7 +342,7 @@ class Checkers:
         if right is not None:
             found = machine.program.recorded(service) if machine.program is not None else None
             if found not in right:
-                text = f"{kind.value} script, though its disk says {found.name if found else 'nothing'}"
+                text = f"{kind.value} script, though its disk says {_name(found)}"
                 self.violation(text, machine.name, service)
             told = _exported(machine, service)
             if told is not None and found is not None and told is not found:
@@ -229,7 +350,19 @@ class Checkers:
         if kind is ScriptKind.START and (machine.name, service) in self.frozen and service not in self.overridden:
             self.violation("starts where it is frozen", machine.name, service)
 
+        place = (machine.name, service)
+        if kind is ScriptKind.START:
+            ours = machine.program is not None and machine.program.acknowledges
+            if ours and place not in self._checked:
+                self.violation("start script, though no check script allowed it", machine.name, service)
+            for node in self.machines:
+                self._stopped.pop((node, service), None)
+        if kind in (ScriptKind.START, ScriptKind.CHECK):
+            self._checked.discard(place)
+
     def ended(self, machine: Machine, script: Script, how: Ended, code: int) -> None:
+        if script.kind is ScriptKind.CHECK and how is Ended.EXITED and code == 0:
+            self._checked.add((machine.name, script.service))
         self._say(Kind.SCRIPT, machine.name, script.service, f"{script.kind.value} script {how.value} {code}")
         if how is not Ended.EXITED or code:
             self.findings.situations[f"{script.kind.value} script: {how.value} {code}"] += 1
@@ -265,6 +398,7 @@ class Checkers:
     # ------------------------------------------------------------------------------------------- operators
 
     def ask(self, machine: Machine, command: Command) -> None:
+        self._stopped.pop((machine.name, command.service), None)
         self.asked[command.id] = Asked(command, machine.name, machine.lives)
         if command.override or command.action is Action.FORCE_START:
             self.overridden.add(command.service)
@@ -285,6 +419,8 @@ class Checkers:
             self.violation(f"{asked.command.action.value} was answered twice", machine.name, reply.service)
         if reply.ok and asked.command.action is Action.FREEZE_STOP:
             self.frozen.add((machine.name, reply.service))
+        if reply.ok and asked.command.action is Action.STOP:
+            self._stopped[machine.name, reply.service] = machine.agenda.now
 
     def forgets(self, machine: Machine) -> None:
         """What its disk knew of services is lost: it can no longer tell which were frozen (they become UNKNOWN)."""
@@ -296,6 +432,29 @@ class Checkers:
         self._began[machine.name] = machine.agenda.now
         for other in self.machines:
             self._hearing.pop((machine.name, other), None)
+            self._alive.discard((machine.name, other))
+
+    def reloaded(self, machine: Machine) -> None:
+        """Its configuration changed, and timeouts with it."""
+        self._reloaded[machine.name] = machine.agenda.now
+
+    def leaves(self, machine: Machine) -> None:
+        """nmond has said that it left, and ends: nothing that it started may be under way."""
+        program = machine.program
+        if program is None:
+            return
+        for service in program.config.services:
+            held = program.held(service)
+            if held is None:
+                continue
+            if held.state in _RUNNING:
+                self.violation(f"leaves while it is {held.state.name}", machine.name, service)
+            for script in machine.scripts.get(service, ()):
+                self.violation(f"leaves while its {script.kind.value} script runs", machine.name, service)
+
+
+def _name(state: State | None) -> str:
+    return "nothing" if state is None else state.name
 
 
 def _entry(message: Heartbeat | None, number: int | None) -> ServiceEntry | None:

@@ -84,6 +84,12 @@ class Ear(Protocol):
     def began(self, machine: Machine) -> None:
         """A new nmond begins to listen."""
 
+    def reloaded(self, machine: Machine) -> None:
+        """Its configuration changed."""
+
+    def leaves(self, machine: Machine) -> None:
+        """It has left the cluster, and is about to end."""
+
 
 class CrashError(Exception):
     """nmond dies here: between two effects."""
@@ -277,6 +283,7 @@ class Nmond:
         self._configuration = new
         self._lines = [line for line in new.lines if line.node == self.machine.name]
         self._ear.told(self.machine, "configuration taken over")
+        self._ear.reloaded(self.machine)
         self.machine.disturbed = self.machine.agenda.now  # a deadline of the new one may have passed already
         self._turn(ConfigChanged(new.cluster))
 
@@ -389,6 +396,7 @@ class Nmond:
     def left(self) -> None:
         self._hand_over()
         self._ear.told(self.machine, "ezha has left the cluster")
+        self._ear.leaves(self.machine)
         self._farewell(FAREWELLS - 1)
 
     # ---------------------------------------------------------------------------------------------- workers

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ha.fsm.config import ClusterConfig, PathId
+from ha.fsm.identity import service_id
 from ha.fsm.states import State
 from ha.fsm.table import HOLDING
 from ha.node.config import Texts, parse
@@ -188,8 +189,9 @@ class History:
         return self._engine_config(machine).timeout_of(other)
 
     def _service_id(self, machine: Machine, service: str) -> int | None:
+        """As it follows from the files of the machine: reckoned here, not taken from what nmond makes of them."""
         config = self._engine_config(machine).services.get(service)
-        return config.id if config is not None else None
+        return service_id(config.name, config.nodes, config.protection) if config is not None else None
 
     def _nodes_of(self, service: str) -> tuple[str, ...]:
         return self.config.services[service].nodes

@@ -146,6 +146,10 @@ class Machine:
         """nmond is scheduled up to so many seconds late."""
         self.disturbed = 0.0
         """True time at which nmond was last known not to have been scheduled."""
+        self.lapse = 0.0
+        """For how long nmond was not scheduled last, by the machine's own clock, until ``awoke``."""
+        self.awoke = 0.0
+        self._ceased: float | None = None
         self.record_lost = False
         """Its state of record was damaged: what it remembers is no longer its past."""
         self._pace = pace
@@ -186,6 +190,7 @@ class Machine:
 
     def halt(self, clock_stands: bool, buffers: bool = False) -> None:
         """Everything on it stops, also its clock where ``clock_stands``; not its kernel where it ``buffers``."""
+        self._cease()
         self.halted += 1
         self.buffering += buffers
         if clock_stands and not self.clock.standing:
@@ -239,6 +244,7 @@ class Machine:
         self.lives += 1
         self.wanted = False
         self.disturbed = self.agenda.now
+        self.lapse, self._ceased = 0.0, None
         self.program = self._make(self)
         self.program.start(boot, orphans)
 
@@ -280,7 +286,12 @@ class Machine:
         if self.program is None and not self.left:
             self._begin(boot=False)
 
+    def _cease(self) -> None:
+        if self.scheduled:
+            self._ceased = self.now()
+
     def stop_program(self) -> None:
+        self._cease()
         self.stopped += 1
 
     def continue_program(self) -> None:
@@ -292,6 +303,8 @@ class Machine:
         if not self.scheduled:
             return
         self.disturbed = self.agenda.now
+        if self._ceased is not None:
+            self.lapse, self.awoke, self._ceased = self.now() - self._ceased, self.agenda.now, None
         waiting, self._waiting = self._waiting, []
         self._queued.clear()
         if waiting and self.program is not None:
