@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ha.simulation.plan import VERBS
-from ha.simulation.story import sentence
+from ha.simulation.story import comes, goes, sentence
 from ha.simulation.trace import Entry, Kind
 
 
@@ -94,9 +94,9 @@ class _Loom:
         match entry.kind:
             case Kind.STATE:
                 self._state(at, node, service, entry.dest, entry.text, entry.evidence)
-            case Kind.NODE if entry.text.startswith("nmond starts"):
+            case Kind.NODE if comes(entry):
                 self._come(at, node)
-            case Kind.NODE if "left the cluster" in entry.text or "dies" in entry.text:
+            case Kind.NODE if goes(entry):
                 self._gone(at, node, entry.text)
             case Kind.UP:
                 self._rise(at, node, service)

@@ -25,6 +25,8 @@ CALM = ("drift", "loss", "boot-spread", "start-spread", "stop-spread")
 """Noise that can be nought."""
 _NAMES = re.compile("(?:node|svc)[0-9]+")
 _NUMBERS = re.compile(r"[0-9]+(\.[0-9]+)?")
+_MOMENTS = 5
+"""Violations that are tried as the end of the history."""
 _LENGTHS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0)
 
 
@@ -79,6 +81,7 @@ def shrink(
     found = harms(outcome, names)
     if not found:
         raise CleanError("the history is clean")
+    plan = replace(plan, mix="")  # what is left is no longer what was drawn
     search = _Search(plan, outcome, found[0], names, given, runs, progress)
     search.shrink()
     return Shrunk(search.plan, search.harm, search.outcome, search.runs)
@@ -138,14 +141,15 @@ class _Search:
     def _end(self) -> None:
         """Nothing after the harm matters."""
         plan = self.plan
-        if self.harm.safety:
-            moments = [e.at for e in self.outcome.entries if e.kind is Kind.VIOLATION]
-            end = min(moments, default=plan.seconds)
+        if self.harm.safety:  # other kinds may have come before
+            ends = sorted({e.at for e in self.outcome.entries if e.kind is Kind.VIOLATION})[:_MOMENTS]
         else:
-            end = max((f.at + (f.lasts or 0.0) for f in plan.faults), default=0.0)
-        seconds = float(int(end) + 1)
-        if seconds < plan.seconds:
-            self._keeps(replace(plan, seconds=seconds, faults=tuple(f for f in plan.faults if f.at <= seconds)))
+            ends = [max((f.at + (f.lasts or 0.0) for f in plan.faults), default=0.0)]
+        for end in ends:
+            seconds = float(int(end) + 1)
+            faults = tuple(f for f in plan.faults if f.at <= seconds)
+            if seconds < plan.seconds and self._keeps(replace(plan, seconds=seconds, faults=faults)):
+                return
 
     # --------------------------------------------------------------------------------------- fewer faults
 
@@ -256,7 +260,7 @@ def _earlier(plan: Plan, place: int, by: float) -> Plan:
     if moved[0].at < 0:
         return plan
     faults = sorted((*plan.faults[:place], *moved), key=lambda each: each.at)
-    return replace(plan, faults=tuple(faults), seconds=max(float(int(plan.seconds - by)), 1.0))
+    return replace(plan, faults=tuple(faults))
 
 
 def _micro(seconds: float) -> float:

@@ -138,6 +138,26 @@ def _pair(words: Sequence[str]) -> str:
     return f"from {words[0]} to {words[1]}" if len(words) > 1 else f"to and from {words[0]}"
 
 
+_COMES = ("nmond starts", "openha starts", "openha is started")
+_GOES = {
+    "ezha has left": "has left the cluster",
+    "openha has stopped": "has left the cluster",
+    "nmond cannot start": "has no nmond",
+    "nmond dies": "has no nmond",
+    "nmond is dead": "has no nmond",
+}
+
+
+def comes(entry: Entry) -> bool:
+    """Whether from here on an nmond runs on its node."""
+    return entry.text.startswith(_COMES)
+
+
+def goes(entry: Entry) -> str:
+    """What is with its node from here on, where no nmond runs on it any more; empty: nothing of that kind."""
+    return next((what for text, what in _GOES.items() if entry.text.startswith(text)), "")
+
+
 @dataclass(slots=True)
 class World:
     """What runs where, as far as the story has come. ``follow`` takes every entry, in order."""
@@ -169,12 +189,10 @@ class World:
                 self.reasons[service, node] = entry.text
             case Kind.FAULT if entry.text.startswith("power-off "):
                 self.off[node] = "has no power"
-            case Kind.NODE if entry.text.startswith("nmond starts"):
+            case Kind.NODE if comes(entry):
                 self.off.pop(node, None)
-            case Kind.NODE if entry.text.startswith("ezha has left"):
-                self.off[node] = "has left the cluster"
-            case Kind.NODE if entry.text.startswith("nmond cannot start"):
-                self.off[node] = "has no nmond"
+            case Kind.NODE if gone := goes(entry):
+                self.off[node] = gone
             case _:
                 pass
 

@@ -79,8 +79,10 @@ def summary(tally: Tally, jobs: int, command: Callable[[int], str]) -> list[str]
     lines = [
         f"{tally.histories:,} histories in {wall:.1f} s on {jobs} core(s): {tally.histories / wall:.2f} histories/s",
         f"{hours:,.1f} simulated hours, {hours / wall:.2f} simulated hours/s ({hours / wall / jobs:.2f} a core)",
-        f"{len(tally.cells)} cells of (state × peer's state × event) reached"
-        + (f"; the rarest: {_rarest(tally)}" if tally.cells else ""),
+        *(
+            [f"{len(tally.cells)} cells of (state × peer's state × event); the rarest: {_rarest(tally)}"]
+            * bool(tally.cells)
+        ),
         f"faults: {_counted(tally.faults)}",
         f"situations: {_counted(tally.situations)}",
         f'dual runs that protection "none" cannot prevent: {tally.dual:,}',
