@@ -32,6 +32,9 @@ TALK_DELAY_S = 2.0
 """The boot script starts nmond so long after the paths."""
 BEAT_S = 1.0
 """A sender sends so often, whatever nmond does."""
+LAUNCH_S = 0.01
+"""The boot script starts one process after the other, so that nmond's loop lags the listeners' looks by a few of these.
+The order matters, not the figure: it decides that nmond sees what a listener has just found out."""
 START_S = 0.1
 """``ezha.init restart`` takes so long between its stop and its start."""
 _FREE = frozenset({State.STOPPED, State.FROZEN_STOP, State.UNKNOWN})
@@ -139,15 +142,16 @@ class OpenHA:
         self._force_stop_all()
         for line in self._configuration.lines:
             if line.node == self.machine.name:
-                self._processes.append(Process(self.machine, self._send(line.id)))
-                continue
-            path = self._paths[line.id] = Path(line.config(), now)
-            if line.is_disk:
-                self._processes.append(Process(self.machine, self._watch_disk(path, self._disks[line.device])))
+                body = self._send(line.id)
             else:
-                self.machine.later(self._true(path.config.timeout), lambda path=path: self._check_net(path))  # type: ignore[misc]
+                path = self._paths[line.id] = Path(line.config(), now)
+                body = self._watch_disk(path, self._disks[line.device]) if line.is_disk else self._watch_net(path)
+            self._launch(body, LAUNCH_S * len(self._processes))
         self._peers_up = dict.fromkeys((line.node for line in self._paths), True)
-        self.machine.later(self._true(TALK_DELAY_S), self._start_nmond)
+        self.machine.later(self._true(TALK_DELAY_S + LAUNCH_S * len(self._processes)), self._start_nmond)
+
+    def _launch(self, body: Body, delay: float = 0.0) -> None:
+        self._processes.append(Process(self.machine, body, delay=delay))
 
     def _force_stop_all(self) -> None:
         for service in self._services:
@@ -207,6 +211,11 @@ class OpenHA:
         self._judge(path, True)
         self._believe(path, decode(data))
         self.machine.later(self._true(path.config.timeout), lambda: self._check_net(path))
+
+    def _watch_net(self, path: Path) -> Body:
+        """heartc waits for its timeout at first; from then on each datagram begins another."""
+        yield path.config.timeout
+        self._time_out(path)
 
     def _check_net(self, path: Path) -> None:
         awaken(self.machine, lambda: self._time_out(path))
@@ -333,7 +342,7 @@ class OpenHA:
     # --------------------------------------------------------------------------------------------- commands
 
     def command(self, command: Command) -> None:
-        self._processes.append(Process(self.machine, self._carry_out(command)))
+        self._launch(self._carry_out(command))
 
     def _carry_out(self, command: Command) -> Body:
         service = next((s for s in self._services if s.name == command.service), None)
@@ -380,11 +389,11 @@ class OpenHA:
 
     def leave(self) -> None:
         self._ear.told(self.machine, "openha is asked to stop")
-        self._processes.append(Process(self.machine, self._shut_down(again=False)))
+        self._launch(self._shut_down(again=False))
 
     def restart(self) -> None:
         self._ear.told(self.machine, "openha is asked to restart")
-        self._processes.append(Process(self.machine, self._shut_down(again=True)))
+        self._launch(self._shut_down(again=True))
 
     def _shut_down(self, again: bool) -> Body:
         """nmond first, then the services, then the paths."""

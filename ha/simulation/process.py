@@ -20,16 +20,19 @@ _EARLY_S = 1e-6
 
 
 class Process:
-    """``wake(deed)``: does it once this process gets the CPU; for one that is stopped though its machine goes on."""
+    """``wake(deed)``: does it once this process gets the CPU; for one that is stopped though its machine goes on.
+    ``delay``: seconds until it is launched."""
 
-    def __init__(self, machine: Machine, body: Body, wake: Callable[[Deed], None] | None = None) -> None:
+    def __init__(
+        self, machine: Machine, body: Body, wake: Callable[[Deed], None] | None = None, delay: float = 0.0
+    ) -> None:
         self._machine = machine
         self._body = body
         self._wake = wake
         self._alive = True
         self._begun = False
         self._code = 0
-        awaken(machine, self._go_on)
+        machine.later(delay + machine.draw.about(TURN_S), self._go_on)
 
     def end(self) -> None:
         """kill -9. A script that it runs goes on."""
