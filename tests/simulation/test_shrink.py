@@ -4,7 +4,7 @@ import pytest
 
 from ha.simulation.history import run
 from ha.simulation.plan import Fault, Plan, parse_fault, parse_plan
-from ha.simulation.shrink import CleanError, Harm, harms, shrink
+from ha.simulation.shrink import CleanError, Harm, harms, shrink, worst
 
 NODES, SERVICES = ("node1", "node2", "node3"), ("svc1", "svc2")
 SETTING = "nodes=3 timeout=10 paths=net+net2+dio services=2"
@@ -54,6 +54,13 @@ def test_the_search_ends_when_it_has_cost_enough() -> None:
 def test_what_is_clean_cannot_be_shrunk() -> None:
     with pytest.raises(CleanError):
         shrink(Plan("7", 30.0, faults(*ESSENCE)))
+
+
+def test_what_runs_twice_counts_more_than_what_led_there() -> None:
+    slow, rule, twice = Harm(False, "still STARTING"), Harm(True, "has not answered"), Harm(True, "physically up on …")
+    assert worst([slow, rule, twice]) is twice
+    assert worst([slow, rule]) is rule
+    assert worst([slow]) is slow
 
 
 def test_violations_are_of_one_kind_whatever_names_and_numbers_they_carry() -> None:
