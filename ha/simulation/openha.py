@@ -96,8 +96,14 @@ class OpenHA:
         return self._configuration.cluster
 
     def held(self, service: str) -> Held | None:
-        known = any(s.name == service for s in self._services)
-        return Held(self.state(service, self.machine.name)) if known else None
+        if service not in self.config.services:
+            return None
+        if all(s.name != service for s in self._services):
+            return Held(State.FROZEN_STOP)  # a third node has no part in it
+        state = self.state(service, self.machine.name)
+        if state is State.START_READY and service in self.machine.up:
+            state = State.FROZEN_START  # the same digit
+        return Held(state)
 
     def recorded(self, service: str) -> State | None:
         """The file as it stands: nothing is known of whether it reaches the disk before a script begins."""
