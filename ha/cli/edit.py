@@ -124,9 +124,9 @@ def _remove_offline(layout: Layout, name: str, override: bool) -> None:
 
 
 def _without(record: NodeRecord, name: str) -> NodeRecord:
-    from ha.fsm.record import NodeRecord
+    from dataclasses import replace  # not before it is needed: it is slow to import
 
-    return NodeRecord(record.incarnation, tuple(entry for entry in record.services if entry.name != name))
+    return replace(record, services=tuple(entry for entry in record.services if entry.name != name))
 
 
 def _exported(layout: Layout, name: str) -> tuple[str, ...]:

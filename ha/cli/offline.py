@@ -82,7 +82,7 @@ def _locked(layout: Layout, action: Action, only: str | None, by: str, override:
         known[config.name] = after
         text = f"{text} (nmond is not running)"
         notes.append(Note(NoteKind.TRANSITION, config.name, text, before.state, after.state, by))
-    changed = NodeRecord(record.incarnation, tuple(known.values()))
+    changed = replace(record, services=tuple(known.values()))
     if changed != record:
         store.save(changed, _EARLIER_BOOT if loaded.boot else boot_id)
         for config in services:

@@ -22,6 +22,7 @@ from ha.fsm.events import (
     Event,
     Leave,
     MessageReceived,
+    News,
     NoteKind,
     ScriptEnded,
     Tick,
@@ -69,7 +70,8 @@ class Engine(Hearing):
         self._strays = {r.name: r for r in record.services}
         """Records of services that the configuration does not name (any more) and that may run here all the same: kept
         until it names them again, or the machine boots."""
-        self._configure(config, State.UNKNOWN if unreadable else State.FROZEN_STOP, now)
+        self._lost = unreadable or (record.lost and not boot)
+        self._configure(config, now)
 
     def start(self, now: float) -> Effects:
         """The first effects: what a boot or a restart of nmond makes of each recorded state."""
@@ -106,11 +108,15 @@ class Engine(Hearing):
         """Take a fact in. The effects are owed in the order that ``Effects`` states."""
         self._begin()
         self._look_at_own_time(now)
+        # Before silence is judged: they came before now.
         if isinstance(event, MessageReceived):
-            self._on_message(event, now)  # before silence is judged: it came before now
+            self._on_message(event, now)
+        elif isinstance(event, News):
+            for each in event.messages:
+                self._on_message(each, now)
         self._look_at_silence(now)
         match event:
-            case Tick() | MessageReceived():
+            case Tick() | MessageReceived() | News():
                 pass
             case Command():
                 self._on_command(event, now)
@@ -154,7 +160,7 @@ class Engine(Hearing):
     def record(self) -> NodeRecord:
         """All that must outlive nmond."""
         known = tuple(s.record for s in self.services.values())
-        return NodeRecord(self.incarnation.counter, (*known, *self._strays.values()))
+        return NodeRecord(self.incarnation.counter, (*known, *self._strays.values()), self._lost)
 
     def status(self, now: float) -> list[dict[str, object]]:
         """Of every service: its states on all nodes, and what is being waited for, in words."""
@@ -206,6 +212,7 @@ class Engine(Hearing):
             "job": self._job,
             "counters": dict(self.counters),
             "services": [snapshot.dump(snapshot.unattended(s)) for s in self.services.values()],
+            "lost": self._lost,
             "strays": [snapshot.dump(r) for r in self._strays.values()],
             "orphans": {name: kind.value for name, kind in self._orphans.items()},
             "peers": [
@@ -288,7 +295,8 @@ class Engine(Hearing):
         moving = (State.STARTED, State.STARTING, State.STOPPING, State.START_READY)
         return any(s.state in moving for s in self.services.values())
 
-    def _configure(self, config: ClusterConfig, absent: State, now: float) -> None:
+    def _configure(self, config: ClusterConfig, now: float) -> None:
+        absent = State.UNKNOWN if self._lost else State.FROZEN_STOP
         self.config = config
         self.period = config.period_of(self.node)
         known = dict(self.services)
@@ -329,7 +337,7 @@ class Engine(Hearing):
         refused = self.objections(config)
         assert not refused, refused  # the driver asks first
         back = [name for name in self._strays if name in config.services and self.node in config.services[name].nodes]
-        self._configure(config, State.FROZEN_STOP, now)
+        self._configure(config, now)
         for name in back:
             self._adopt(name, now)
         self._persist_all = self._send_now = True

@@ -32,6 +32,16 @@ class MessageReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """All messages that lay ready when the paths were read: taken in together, before anything is concluded from one.
+
+    A claim must not be settled on the strength of one message while another, unread, forbids it.
+    """
+
+    messages: tuple[MessageReceived, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """An operator's wish."""
 
@@ -82,7 +92,7 @@ class Leave:
     """``ezha.init stop``: give every STARTED service up, then say "left"."""
 
 
-Event = Tick | MessageReceived | Command | ScriptEnded | ConfigChanged | Leave
+Event = Tick | MessageReceived | News | Command | ScriptEnded | ConfigChanged | Leave
 
 # -------------------------------------------------------------------------------------------- effects
 

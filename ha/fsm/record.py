@@ -36,3 +36,5 @@ class NodeRecord:
     incarnation: int
     """Counter of the present incarnation."""
     services: tuple[ServiceRecord, ...] = ()
+    lost: bool = False
+    """An earlier record of this boot could not be read: a service that has no record may run all the same."""

@@ -86,7 +86,8 @@ def restore_engine(
     try:
         services: list[Service] = [load(s) for s in plain["services"]]
         incarnation = load(plain["incarnation"])
-        record = NodeRecord(incarnation.counter, (*(s.record for s in services), *map(load, plain["strays"])))
+        records = (*(s.record for s in services), *map(load, plain["strays"]))
+        record = NodeRecord(incarnation.counter, records, bool(plain["lost"]))
         orphans = {str(name): ScriptKind(kind) for name, kind in plain["orphans"].items()}
         engine = cls(config, node, record, incarnation, now, boot=False, orphans=orphans)
         engine.seq = int(plain["seq"])

@@ -16,6 +16,7 @@ from ha.fsm.events import (
     Event,
     KillScript,
     MessageReceived,
+    News,
     Note,
     Reply,
     RunScript,
@@ -56,9 +57,12 @@ class Driver:
         self.engine = engine
         self._world = world
         self._clock = clock
-        self._events: deque[Event | PathId] = deque()
-        """A path stands for the message in ``_heard``."""
+        self._events: deque[Event] = deque()
         self._heard: dict[PathId, MessageReceived] = {}
+        self._odd: list[MessageReceived] = []
+        """Of another incarnation than the message that waits on its path."""
+        self.now = clock()
+        """The engine's time: it goes on only in ``tick``, when what the paths brought until then has been read."""
         self.skipped = 0
         """Messages that were outrun by a newer one on the same path before they could be looked at."""
         self._again: deque[Event] = deque()
@@ -75,7 +79,8 @@ class Driver:
 
     def start(self) -> None:
         """The first effects. Raises OSError where they cannot be persisted: nothing has begun then."""
-        self._do(self.engine.start(self._clock()), None)
+        self.now = self._clock()
+        self._do(self.engine.start(self.now), None)
 
     def post(self, event: Event) -> None:
         """To be handled soon, in order; of the messages of a path that wait, only the newest (as a disk tells it)."""
@@ -84,12 +89,9 @@ class Driver:
             return
         waiting = self._heard.get(event.path)
         if waiting is None:
-            # Before whatever else waits: a peer must not look silent because we are busy.
             self._heard[event.path] = event
-            self._events.appendleft(event.path)
         elif waiting.message.incarnation != event.message.incarnation:
-            # Which of the two counts is for the engine to say.
-            self._events.append(event)
+            self._odd.append(event)  # Which of the two counts is for the engine to say.
         else:
             self.skipped += 1
             if event.message.seq > waiting.message.seq:
@@ -97,37 +99,40 @@ class Driver:
 
     @property
     def busy(self) -> bool:
-        return bool(self._events)
+        return bool(self._events or self._heard)
 
     def due(self) -> float:
-        """When ``tick`` or ``work`` has something to do."""
-        return 0.0 if self._events else min(self.deadline, self._again_at)
+        """When ``work`` has something to do."""
+        return 0.0 if self.busy else min(self.deadline, self._again_at)
 
     def tick(self) -> None:
-        """First after every wake-up, and between two pieces of work: time that has passed, unless a message waits,
-        whose step looks at the time itself."""
-        now = self._clock()
+        """Right after the paths were read: time that has passed, and first what they brought meanwhile."""
+        now = self.now = self._clock()
         if now >= self.deadline:
             self.late_max = max(self.late_max, now - self.deadline)
             self.late_ever = max(self.late_ever, now - self.deadline)
-            if not self._heard:
-                # Else the message goes first: its step looks at the time, too, and it came before now. By the time
-                # alone a claim would be settled with a message unread that forbids it.
-                self._step(Tick(), now)
+        if self._heard:
+            news = News((*self._heard.values(), *self._odd))
+            self._heard.clear()
+            self._odd.clear()
+            self._step(news)
+        elif now >= self.deadline:
+            self._step(Tick())
         if now >= self._again_at:
             self._again_at = float("inf")
             again, self._again = self._again, deque()
             for event in again:
-                self._step(event, self._clock())
+                self._step(event)
 
     def work(self, slice_s: float = SLICE_S) -> None:
-        """Handle what was posted, for about so long: messages that come meanwhile must not wait for long."""
+        """``tick``, then handle what else was posted, for about so long: then the paths are to be read again.
+
+        Within a slice no time passes for the engine: it must not conclude from a silence that nobody listened to.
+        """
+        self.tick()
         end = self._clock() + slice_s
         while self._events and self._clock() <= end:
-            self.tick()
-            if self._events:
-                event = self._events.popleft()
-                self._step(self._heard.pop(event) if isinstance(event, PathId) else event, self._clock())
+            self._step(self._events.popleft())
 
     def take_late(self) -> float:
         """The greatest lateness since the last call, in seconds."""
@@ -136,9 +141,9 @@ class Driver:
 
     # ---------------------------------------------------------------------------------------------- a step
 
-    def _step(self, event: Event, now: float) -> None:
+    def _step(self, event: Event) -> None:
         self.handled += 1
-        self._do(self.engine.handle(event, now), event)
+        self._do(self.engine.handle(event, self.now), event)
 
     def _do(self, effects: Effects, event: Event | None) -> None:
         world = self._world
@@ -180,7 +185,7 @@ class Driver:
             case Command(id=name, service=service):
                 text = f"nothing was done: the state of record cannot be written ({self.trouble})"
                 self._world.answer(Reply(name, service, False, text))
-            case Tick() | MessageReceived():
+            case Tick() | MessageReceived() | News():
                 # The engine has heard the message, and looks at the services of the step again by itself.
                 pass
             case _:

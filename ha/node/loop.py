@@ -1,7 +1,8 @@
 """The event loop of nmond: one thread, ``selectors``, timers and idle work.
 
 It knows nothing of heartbeats. What must come first after every wake-up is given as ``first``: it is called before
-any callback, and again between two callbacks, so that no amount of input delays it by more than one callback.
+any callback, and again between two callbacks, so that no amount of input delays it by more than one callback. What is
+watched as ``news`` is read before each of these calls: nothing is concluded from a silence while news lie unread.
 """
 
 import heapq
@@ -47,12 +48,18 @@ class Loop:
         self.idle: list[Callable[[], bool]] = []
         """Sources of idle work: each does one small piece when called, or returns False at once."""
         self._selector = selector or selectors.DefaultSelector()
+        self._news = selectors.DefaultSelector()
+        self._selector.register(self._news, selectors.EVENT_READ)
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = 0
         self._more = False
         self._running = False
 
     # ---------------------------------------------------------------------------------- what to wait for
+
+    def listen(self, fd: int, call: Callable[[], None]) -> None:
+        """Call ``call``, which must be quick, whenever ``fd`` can be read: always before ``first`` is called."""
+        self._news.register(fd, selectors.EVENT_READ, call)
 
     def watch(self, fd: int, call: Callable[[], None], *, read: bool = True, write: bool = False) -> None:
         """Call ``call`` whenever ``fd`` is ready. Watching it again replaces what was asked before."""
@@ -64,8 +71,9 @@ class Loop:
 
     def unwatch(self, fd: int) -> None:
         """Must come before ``fd`` is closed. Nothing happens where it is not watched."""
-        if fd in self._selector.get_map():
-            self._selector.unregister(fd)
+        for selector in (self._selector, self._news):
+            if fd in selector.get_map():
+                selector.unregister(fd)
 
     def at(self, when: float, call: Callable[[], None]) -> Timer:
         """Call ``call`` once at ``when`` (seconds of ``clock``) or as soon after as possible."""
@@ -91,14 +99,22 @@ class Loop:
     def turn(self, longest: float = LONGEST_WAIT_S) -> None:
         """Wait for something to happen (at most ``longest`` seconds), and do it."""
         ready = self._selector.select(self._timeout(longest))
-        self.first()
+        self._look()
         for key, _ in ready:
+            if key.fileobj is self._news:
+                continue
             # An earlier callback of this turn may have unwatched this one.
             if self._selector.get_map().get(key.fd) is key:
                 key.data()
-                self.first()
+                self._look()
         self._fire()
         self._work()
+
+    def _look(self) -> None:
+        for key, _ in self._news.select(0):
+            if self._news.get_map().get(key.fd) is key:
+                key.data()
+        self.first()
 
     def _timeout(self, longest: float) -> float:
         if self._more:
@@ -117,7 +133,7 @@ class Loop:
             call, timer.call = timer.call, None
             if call is not None:
                 call()
-                self.first()
+                self._look()
 
     def _work(self) -> None:
         end = self.clock() + IDLE_SLICE_S
@@ -127,7 +143,7 @@ class Loop:
             self._more = any(did)
             if not self._more:
                 return
-            self.first()
+            self._look()
 
     def drain(self) -> None:
         """Do all idle work now (before the end of the process)."""
@@ -136,3 +152,4 @@ class Loop:
 
     def close(self) -> None:
         self._selector.close()
+        self._news.close()

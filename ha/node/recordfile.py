@@ -3,7 +3,7 @@
 ::
 
     ezha record 1
-    {"node":"node1","boot":"…","incarnation":12,"services":1}
+    {"node":"node1","boot":"…","incarnation":12,"lost":false,"services":1}
     {"name":"web","state":"STARTED","generation":3,"last_run":3,"seen":3,"unclean":false,…}
     sha256 <64 hexadecimal digits, of everything above>
 
@@ -33,7 +33,7 @@ _SUM = b"sha256 "
 _SERVICE_KEYS = frozenset(
     ("name", "state", "generation", "last_run", "seen", "unclean", "demoted", "freeze", "handover")
 )
-_NODE_KEYS = frozenset(("node", "boot", "incarnation", "services"))
+_NODE_KEYS = frozenset(("node", "boot", "incarnation", "lost", "services"))
 
 
 class RecordError(ValueError):
@@ -64,7 +64,7 @@ class Encoder:
             raise ValueError(f"{len(record.services)} services, more than {MAX_SERVICES}")
         head = (
             f'{{"node":"{self._node}","boot":"{boot_id}","incarnation":{record.incarnation},'
-            f'"services":{len(record.services)}}}\n'
+            f'"lost":{_json(record.lost)},"services":{len(record.services)}}}\n'
         )
         before = self._lines
         lines: dict[str, tuple[ServiceRecord, bytes]] = {}
@@ -98,7 +98,9 @@ def decode(data: bytes, node: str) -> Decoded:
         _check_range("incarnation", incarnation, MAX_COUNTER)
     except ValueError as error:
         raise RecordError(f"has a wrong {error}") from None
-    return Decoded(NodeRecord(incarnation, services), boot_id)
+    if type(head["lost"]) is not bool:
+        raise RecordError("has a wrong flag")
+    return Decoded(NodeRecord(incarnation, services, head["lost"]), boot_id)
 
 
 def _verified(data: bytes) -> bytes:

@@ -112,7 +112,6 @@ class Node:
         return lambda: not self.runner.waiting and work()
 
     def _first(self) -> None:
-        self.driver.tick()
         self.driver.work()
         self._hand_over_message()
 

@@ -213,7 +213,7 @@ class Workers:
         worker.pidfd = os.pidfd_open(worker.pid)
         self._loop.watch(worker.pidfd, lambda: self._died(worker))
         if worker.channel is not None:
-            self._loop.watch(worker.channel.fileno(), lambda: self._read(worker))
+            self._loop.listen(worker.channel.fileno(), lambda: self._read(worker))
 
     def _died(self, worker: Worker) -> None:
         pid, status = os.waitpid(worker.pid, os.WNOHANG)

@@ -322,9 +322,9 @@ class Nmond:
             return
         driver = self.driver
         try:
-            driver.tick()
             if event is not None:
                 driver.post(event)
+            driver.work()
             while driver.busy:
                 driver.work()
             self._hand_over()

@@ -1,4 +1,4 @@
-"""What the hunt has found in the engine: each story, shrunk, ends well now; without its guard it ends as it did then."""
+"""What the hunt has found in the engine: each story, shrunk, ends well now, and without its guard as it did then."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,6 @@ import pytest
 from ha.fsm.commands import Commands
 from ha.fsm.conduct import Conduct
 from ha.fsm.engine import Engine
-from ha.fsm.evidence import holds
 from ha.fsm.table import Trigger
 from ha.simulation.history import run
 from ha.simulation.plan import Plan, parse_plan
@@ -28,12 +27,14 @@ def _forget_strays(patch: Patch) -> None:
     patch.setattr(Engine, "__init__", init)
 
 
-def _only_what_holds_stays(patch: Patch) -> None:
-    def objections(self: Engine, config: object) -> list[str]:
-        named = config.services  # type: ignore[attr-defined]
-        return [n for n, s in self.services.items() if n not in named and (holds(s.entry()) or s.job is not None)]
+def _forget_the_loss(patch: Patch) -> None:
+    made = Engine.__init__
 
-    patch.setattr(Engine, "objections", objections)
+    def init(self: Engine, *args: object, **more: object) -> None:
+        made(self, *args, **more)  # type: ignore[arg-type]
+        self._lost = False
+
+    patch.setattr(Engine, "__init__", init)
 
 
 def _no_second_look(patch: Patch) -> None:
@@ -46,7 +47,7 @@ def _beside_what_is_left(patch: Patch) -> None:
 
 GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "left-the-configuration": (_forget_strays, "physically up on"),
-    "unknown-left-the-configuration": (_only_what_holds_stays, "physically up on"),
+    "record-lost-while-not-configured": (_forget_the_loss, "physically up on"),
     "heard-again-during-the-check": (_no_second_look, "physically up on"),
     "beside-a-left-over-script": (_beside_what_is_left, "two scripts of"),
 }

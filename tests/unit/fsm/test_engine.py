@@ -717,6 +717,18 @@ def test_a_service_whose_state_is_not_known_is_not_taken_out_of_the_configuratio
     assert objections == ["service web is UNKNOWN here and cannot be removed: stop it first"]
 
 
+def test_where_a_record_was_lost_a_service_that_comes_later_may_run_all_the_same():
+    cluster = Cluster(config(services=("web", "db")), {"node1": S.STOPPED, "node2": S.STOPPED})
+    cluster.config = config(services=("db",))
+    host = cluster.boot("node1", NodeRecord(3), boot=False, unreadable=True)
+    host = cluster.boot("node1", host.disk, boot=False)
+    cluster.feed("node1", ConfigChanged(config(services=("web", "db"))))
+    assert host.state() is S.UNKNOWN
+    host = cluster.boot("node1", replace(host.disk, services=()), boot=True)
+    cluster.feed("node1", ConfigChanged(config(services=("web", "db"))))
+    assert host.state() is S.FROZEN_STOP, "a boot ends what ran"
+
+
 def heard_again_during_the_check(guard: bool) -> Cluster:
     """node2 took the silence of node1 for its end, and hears it again while its check script runs."""
     cluster = started()

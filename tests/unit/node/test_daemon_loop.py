@@ -29,6 +29,34 @@ def test_what_comes_first_is_called_before_and_between_callbacks(clock: Clock) -
             end.close()
 
 
+def test_news_are_read_before_every_look_at_the_time(clock: Clock) -> None:
+    """A slow callback must not make ``first`` conclude from a silence that nobody listened to meanwhile."""
+    order: list[str] = []
+    loop = Loop(first=lambda: order.append("first"), clock=clock)
+    pairs = [socket.socketpair() for _ in range(2)]
+    (news, speaker), (ours, theirs) = pairs
+
+    def slow() -> None:
+        order.append("input")
+        ours.recv(1)
+        speaker.send(b"no")
+
+    loop.listen(news.fileno(), lambda: order.append(f"news {news.recv(2).decode()}"))
+    loop.watch(ours.fileno(), slow)
+    theirs.send(b"x")
+    speaker.send(b"hi")
+    loop.turn()
+    assert order == ["news hi", "first", "input", "news no", "first"]
+    loop.unwatch(news.fileno())
+    speaker.send(b"no")
+    loop.turn(0.0)
+    assert order[5:] == ["first"], "who is no longer listened to is not read"
+    loop.close()
+    for pair in pairs:
+        for end in pair:
+            end.close()
+
+
 def test_a_callback_that_was_unwatched_by_an_earlier_one_is_not_called(clock: Clock) -> None:
     called: list[int] = []
     loop = Loop(clock=clock)
