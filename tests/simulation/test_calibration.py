@@ -63,7 +63,7 @@ def _in_turn(
     faults = [_order(15.0, "node1", "unfreeze"), _order(40.0, "node2", "unfreeze")]
     losses = []
     for number in range(rounds):
-        at = 60.0 + (40.0 + 6 * timeout) * number + draw.between(0.0, 20.0)
+        at = 60.0 + (25.0 + 4.5 * timeout) * number + draw.between(0.0, 20.0)
         dead, heir = f"node{1 + number % 2}", f"node{2 - number % 2}"
         faults.append(Fault(at, "power-off", (dead,), 3 * timeout + 5.0))
         losses.append((at, heir))
@@ -78,7 +78,7 @@ def _takeovers(history: History, losses: list[tuple[float, str]]) -> list[float]
     return [next(start for start, node in starts if node == heir and start > at) - at for at, heir in losses]
 
 
-TAKEOVERS = [(2.0, 7.97, 80), (10.0, 18.15, 200)]
+TAKEOVERS = [(2.0, 7.97, 80), (10.0, 18.15, 280)]
 """T, the measured median, rounds."""
 
 
@@ -191,7 +191,7 @@ def test_how_often_both_run_it(happens, count: int, of: int) -> None:  # type: i
 def test_the_moment_decides_on_a_disk() -> None:
     """At any moment it is no longer ten in ten, and not never: the measured ten were soon after a look."""
     share = sum(_disk_any_moment(seed) for seed in range(SERIES)) / SERIES
-    assert 0.2 < share < _interval(10, 10)[0]
+    assert 0.1 < share < _interval(10, 10)[0]
 
 
 def test_intervals() -> None:
