@@ -17,6 +17,7 @@ from ha.fsm.message import Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.record import NodeRecord
 from ha.fsm.states import Action, ScriptKind, State
 from ha.node import statefile
+from ha.node.driver import RETRY_S
 from ha.node.layout import Layout
 from ha.simulation.agenda import Agenda
 from ha.simulation.machine import Machine
@@ -60,7 +61,7 @@ class Hearing:
     at: float | None = None
     """True time at which something newer last came; None: never, in the life of this nmond."""
     before: float | None = None
-    """When the news before that came."""
+    """When the last news came that were not at the same moment."""
     message: Heartbeat | None = None
 
 
@@ -119,6 +120,8 @@ class Checkers:
         """Where the check script has allowed the next start."""
         self._stopped: dict[tuple[str, str], float] = {}
         """When an operator had a service stopped on a node, which is to rank last until somebody has started it."""
+        self._over: dict[tuple[str, str, int], float] = {}
+        """When each job ended of which the present nmond was told."""
         self._posted: dict[tuple[int, int, int], float] = {}
         """When each message was sent, where messages are kept in the trace."""
         self.frozen: set[tuple[str, str]] = set()
@@ -215,7 +218,8 @@ class Checkers:
         if key[0] < known.newest[0] or (key[0] == known.newest[0] and known.message and key[1] != known.newest[1]):
             return
         if key[::2] > known.newest[::2]:
-            known.before = known.at if known.at is None or known.at < at else known.before
+            if known.at is None or at - known.at > TICK_S:
+                known.before = known.at
             known.newest, known.at, known.message = key, at, message
 
     def reached(self, machine: Machine, sender: str, number: int) -> None:
@@ -260,7 +264,7 @@ class Checkers:
             return
         now, rate = machine.agenda.now, machine.clock.rate
         limit = self._timeout_of(machine, other) / rate
-        last = known.at if known.at < now else known.before  # what comes at this very moment may not be read yet
+        last = known.at if known.at < now - TICK_S else known.before  # what has just come may not be read yet
         if last is not None and now - last < limit - TICK_S:
             text = f"takes {other} for silent, of which something newer came {now - last:.3f} s ago"
             self.violation(text, machine.name)
@@ -361,11 +365,23 @@ class Checkers:
             self._checked.discard(place)
 
     def ended(self, machine: Machine, script: Script, how: Ended, code: int) -> None:
+        self._over[machine.name, script.service, script.job] = machine.agenda.now
         if script.kind is ScriptKind.CHECK and how is Ended.EXITED and code == 0:
             self._checked.add((machine.name, script.service))
         self._say(Kind.SCRIPT, machine.name, script.service, f"{script.kind.value} script {how.value} {code}")
         if how is not Ended.EXITED or code:
             self.findings.situations[f"{script.kind.value} script: {how.value} {code}"] += 1
+
+    def signalled(self, machine: Machine, service: str, job: int) -> None:
+        """An end that could not be persisted at once is looked at again as soon as the disk takes it."""
+        now = machine.agenda.now
+        ended = self._over.get((machine.name, service, job))
+        if ended is None or any(script.job == job for script in machine.scripts.get(service, ())):
+            return
+        known = max(ended, machine.awoke, machine.disturbed, machine.writable_since) + RETRY_S + 2 * TICK_S
+        if not machine.lateness and not machine.files.full and now > known:
+            text = f"signals a script that ended {now - ended:.3f} s ago"
+            self.violation(text, machine.name, service)
 
     def up(self, machine: Machine, service: str) -> None:
         self._say(Kind.UP, machine.name, service, "physically up")
@@ -433,6 +449,7 @@ class Checkers:
         for other in self.machines:
             self._hearing.pop((machine.name, other), None)
             self._alive.discard((machine.name, other))
+        self._over = {job: at for job, at in self._over.items() if job[0] != machine.name}
 
     def reloaded(self, machine: Machine) -> None:
         """Its configuration changed, and timeouts with it."""

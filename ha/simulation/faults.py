@@ -156,6 +156,7 @@ class Faults:
 
         def undo() -> None:
             machine.files.full = False
+            machine.writable_since = machine.agenda.now
 
         return undo
 

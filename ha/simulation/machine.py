@@ -104,6 +104,8 @@ class Watcher(Protocol):
 
     def ended(self, machine: "Machine", script: Script, how: Ended, code: int) -> None: ...
 
+    def signalled(self, machine: "Machine", service: str, job: int) -> None: ...
+
 
 class Machine:
     """One node's hardware and kernel."""
@@ -150,6 +152,8 @@ class Machine:
         """For how long nmond was not scheduled last, by the machine's own clock, until ``awoke``."""
         self.awoke = 0.0
         self._ceased: float | None = None
+        self.writable_since = 0.0
+        """True time since which its disk takes what is written, where it does."""
         self.record_lost = False
         """Its state of record was damaged: what it remembers is no longer its past."""
         self._pace = pace
@@ -390,6 +394,7 @@ class Machine:
 
     def signal(self, service: str, job: int, force: bool) -> None:
         """SIGTERM, or with ``force`` SIGKILL, to the process group of a script."""
+        self._watcher.signalled(self, service, job)
         for script in list(self.scripts.get(service, ())):
             if script.job == job and (script.dies_of_kill if force else script.dies_of_term):
                 self.later(0.001, lambda script=script: self._killed(script, 9 if force else 15))  # type: ignore[misc]

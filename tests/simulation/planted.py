@@ -302,10 +302,8 @@ def _old_ack_counts() -> Iterator[None]:
 def _no_look_after_claim() -> Iterator[None]:
     settle = claims.Claims._consider_settling
 
-    def blind(self: claims.Claims, name: str, now: float) -> None:
-        if self.services[name].claim_seq == 0:
-            self._put_quietly(name, replace(self.services[name], claim_seq=1))
-        settle(self, name, now)
+    def blind(self: claims.Claims, name: str, each: Service, now: float) -> None:
+        settle(self, name, replace(each, claim_seq=each.claim_seq or 1), now)
 
     with instead(claims.Claims, "_consider_settling", blind):
         yield
@@ -324,8 +322,8 @@ def _both_go_ahead() -> Iterator[None]:
 def _higher_goes_ahead() -> Iterator[None]:
     settle = claims.Claims._consider_settling
 
-    def proud(self: claims.Claims, name: str, now: float) -> None:
-        settle(self, name, now)
+    def proud(self: claims.Claims, name: str, service: Service, now: float) -> None:
+        settle(self, name, service, now)
         each = self.services[name]
         if each.state is not State.START_READY or each.claim_seq == 0:
             return
@@ -725,7 +723,9 @@ def first_harm(outcome: Outcome) -> str:
 def shown(bug: Bug, seed: int) -> str:
     """What a history shows of a bug."""
     with bug.plant():
-        return first_harm(run(bug.plan(seed), keep=False))
+        harm = first_harm(run(bug.plan(seed), keep=False))
+    assert "Error:" not in harm or "AssertionError" in harm, f"{bug.name} is planted wrongly: {harm}"
+    return harm
 
 
 def search(bug: Bug, seeds: Iterable[int]) -> tuple[int, str] | None:
