@@ -87,7 +87,7 @@ def restore_engine(
         services: list[Service] = [load(s) for s in plain["services"]]
         incarnation = load(plain["incarnation"])
         records = (*(s.record for s in services), *map(load, plain["strays"]))
-        record = NodeRecord(incarnation.counter, records, bool(plain["lost"]))
+        record = NodeRecord(incarnation.counter, records, bool(plain.get("lost", False)))
         orphans = {str(name): ScriptKind(kind) for name, kind in plain["orphans"].items()}
         engine = cls(config, node, record, incarnation, now, boot=False, orphans=orphans)
         engine.seq = int(plain["seq"])

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn
 
@@ -158,6 +159,8 @@ class Daemon:
         engine = first_engine(Engine, configuration, node.name, loaded, nonce, now, node.runner.adopt())
         incarnation = engine.incarnation
         what = "after a boot" if loaded.boot else "in the same boot" if loaded.record else "for the first time"
+        if loaded.unreadable:
+            what = "without knowing what runs here"
         self.log.notice(f"nmond starts on {node.name} {what}, incarnation {incarnation.counter}")
         for warning in configuration.warnings:
             self.log.warning(str(warning))
@@ -313,7 +316,8 @@ class Daemon:
         if not node.workers.gone:
             self.log.warning("a heartbeat worker does not end (its device may hang); it ends with its device")
         self.control.close()
-        os.unlink(self.layout.pid)
+        with suppress(OSError):  # Failing here would have the supervisor start what was told to end.
+            os.unlink(self.layout.pid)
         self.log.notice("nmond has ended")
 
     def _crashed(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -100,6 +100,16 @@ def read_regular(path: str, limit: int, follow: bool) -> bytes:
         os.close(fd)
 
 
+def is_still(fd: int, path: str) -> bool:
+    """Whether ``path`` is the file that is open as ``fd``; False where it was removed or replaced. Raises OSError."""
+    try:
+        there = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    ours = os.fstat(fd)
+    return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
+
+
 def replace_file(path: str, data: bytes, durable: bool, mode: int, owner: tuple[int, int] | None = None) -> None:
     """``Files.write_atomic``, also for a file of another ``owner`` (uid, gid). Raises OSError."""
     folder, name = os.path.split(path)

@@ -15,6 +15,7 @@ from typing import Any
 
 from ha.fsm.events import Note, NoteKind
 from ha.fsm.states import State
+from ha.node.files import is_still
 
 MAX_FILE = 4 * 1024 * 1024
 MAX_ENTRY = 64 * 1024
@@ -97,7 +98,9 @@ class History:
             os.close(fd)
 
     def _make_ready(self, more: int) -> None:
-        if self._fd >= 0 and (self._is_gone() or (self._size and self._size + more > self._limit)):
+        # Where somebody removed or replaced the file, nobody would read what goes on being written to it.
+        full = self._size and self._size + more > self._limit
+        if self._fd >= 0 and (full or not is_still(self._fd, self._path)):
             self.close()
         if self._fd >= 0:
             return
@@ -106,15 +109,6 @@ class History:
             self.close()
             os.replace(self._path, self._path + ".1")
             self._open()
-
-    def _is_gone(self) -> bool:
-        """Somebody removed or replaced the file: nobody would read what goes on being written to it."""
-        try:
-            there = os.stat(self._path, follow_symlinks=False)
-        except FileNotFoundError:
-            return True
-        ours = os.fstat(self._fd)
-        return (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino)
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

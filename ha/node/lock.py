@@ -10,6 +10,7 @@ import os
 import stat
 from types import TracebackType
 
+from ha.node.files import is_still
 from ha.node.layout import Layout
 
 
@@ -40,7 +41,7 @@ class Lock:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                current = _same_file(fd, path)
+                current = is_still(fd, path)
                 if current:
                     os.ftruncate(fd, 0)
                     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
@@ -92,15 +93,6 @@ def make_run_folder(layout: Layout) -> None:
             raise PermissionError(errno.EPERM, f"belongs to uid {status.st_uid}, not to us", layout.run) from None
         if stat.S_IMODE(status.st_mode) != 0o700:
             os.chmod(layout.run, 0o700)
-
-
-def _same_file(fd: int, path: str) -> bool:
-    try:
-        there = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    ours = os.fstat(fd)
-    return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _pid_in(fd: int) -> int:

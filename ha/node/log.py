@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Final
 
 from ha.node.config.facility import DEFAULT_FACILITY, FACILITIES
+from ha.node.files import is_still
 
 MAX_LINE: Final = 2000
 """Characters of a line; the rest is cut."""
@@ -95,6 +96,8 @@ class LogFile:
 
     def write(self, line: bytes) -> None:
         try:
+            if self._fd >= 0 and not is_still(self._fd, self.path):
+                self.close()  # logrotate, or somebody by hand: nobody reads the old file's end
             if self._fd < 0:
                 self._open()
             elif self._size > ROTATE_BYTES:

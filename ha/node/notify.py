@@ -34,6 +34,8 @@ class Notifier:
         """Of the command that runs; 0: none does."""
         self._pidfd = -1
         self._timer: Timer | None = None
+        self._running = ""
+        """The program that runs; ``command`` may be another one by now, or none."""
         self.command: tuple[str, ...] = ()
         """Empty: nothing is run."""
         self.dropped = 0
@@ -71,6 +73,7 @@ class Notifier:
     def _next(self) -> None:
         while self._queue and not self.pid and self.command:
             told = self._queue.popleft()
+            self._running = self.command[0]
             try:
                 self.pid = process.fork(self._child(told))
                 self._pidfd = os.pidfd_open(self.pid)
@@ -122,7 +125,7 @@ class Notifier:
 
     def _failed(self, how: str) -> None:
         self.failed += 1
-        self._log.warning(f"the notify command {self.command[0]} {how}")
+        self._log.warning(f"the notify command {self._running} {how}")
 
     # ------------------------------------------------------------------------------------------ hand-over
 
@@ -133,7 +136,7 @@ class Notifier:
         self.dropped, self.failed = int(data["dropped"]), int(data["failed"])
         self._queue.extend(dict(told) for told in data["queue"])
         if data["pid"]:
-            self.pid = int(data["pid"])
+            self.pid, self._running = int(data["pid"]), self.command[0] if self.command else "of the last nmond"
             self._pidfd = os.pidfd_open(self.pid)
             self._follow()
         self._next()

@@ -34,6 +34,8 @@ _SERVICE_KEYS = frozenset(
     ("name", "state", "generation", "last_run", "seen", "unclean", "demoted", "freeze", "handover")
 )
 _NODE_KEYS = frozenset(("node", "boot", "incarnation", "lost", "services"))
+_LATER_NODE_KEYS: dict[str, Any] = {"lost": False}
+"""Keys that came later: an upgrade must read the records that stand without them, and mean this."""
 
 
 class RecordError(ValueError):
@@ -154,6 +156,8 @@ def _table(line: str, keys: frozenset[str]) -> dict[str, Any]:
         table = json.loads(line)
     except (ValueError, RecursionError):
         raise RecordError("holds a line that is not JSON") from None
+    if isinstance(table, dict) and keys is _NODE_KEYS:
+        table = _LATER_NODE_KEYS | table
     if not isinstance(table, dict) or table.keys() != keys:
         raise RecordError("holds a line with other keys than this version writes")
     return table

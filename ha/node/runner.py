@@ -194,8 +194,7 @@ class Runner:
         return True
 
     def _launch(self, script: RunScript) -> None:
-        path = f"{self._logs_dir}/{script.service}.log"
-        output, offset = self._open_log(path, script)
+        path, output, offset = self._output(script)
         ours, theirs = socket.socketpair()
         try:
             pid = process.fork(lambda: self._child(script, theirs, output))
@@ -231,8 +230,20 @@ class Runner:
         except OSError as error:
             gate.send(str(error.errno).encode())
 
+    def _output(self, script: RunScript) -> tuple[str, int, int]:
+        """Where the output goes: the file, its descriptor, and where this job's begins in it.
+
+        A full or broken disk for logs is no reason not to start or stop a service: the output is lost, as is said.
+        """
+        path = f"{self._logs_dir}/{script.service}.log"
+        try:
+            return path, *self._open_log(path, script)
+        except OSError as error:
+            self._log.error(f"{script.service}: the output of {script.kind.value} is lost: {path}: {error.strerror}")
+            return os.devnull, os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 0
+
     def _open_log(self, path: str, script: RunScript) -> tuple[int, int]:
-        """The file, and where this job's output will begin in it."""
+        """The descriptor, and where this job's output will begin. Raises OSError."""
         try:
             if os.stat(path).st_size > ROTATE_BYTES:
                 os.replace(path, path + ".1")

@@ -544,3 +544,11 @@ def test_replies_to_nobody_are_dropped(bench: Bench) -> None:
     bench.node.driver._do(Effects(notes=(Note(NoteKind.ALERT, "", "told"),)), None)
     bench.node.loop.drain()
     assert "told" in bench.log()
+
+
+def test_the_end_is_no_failure_where_somebody_removed_the_pid_file(bench: Bench) -> None:
+    """A failure would have the supervisor start the nmond that was told to end."""
+    bench.start()
+    os.unlink(bench.layout.pid)
+    bench.end()
+    assert "nmond has ended" in bench.log()

@@ -99,3 +99,11 @@ def test_an_absent_syslog_daemon_is_not_looked_for_with_every_line(tmp_path: Pat
         daemon.bind(f"{tmp_path}/log")
         syslog.write(Level.INFO, "two")
     assert syslog.dropped == 2
+
+
+def test_a_file_that_was_moved_away_is_begun_anew(tmp_path: Path) -> None:
+    file = LogFile(f"{tmp_path}/nmond.log")
+    file.write(b"one\n")
+    (tmp_path / "nmond.log").rename(tmp_path / "nmond.log-20260101")
+    file.write(b"two\n")
+    assert (tmp_path / "nmond.log").read_bytes() == b"two\n"

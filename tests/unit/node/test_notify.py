@@ -127,3 +127,13 @@ def test_what_waits_goes_on_over_a_hand_over(bench: Bench) -> None:
     bench.notifier.unpack(packed)
     bench.finish()
     assert (bench.folder / "told").read_text().split() == ["0", "1", "2"]
+
+
+def test_a_command_that_is_taken_out_of_the_configuration_while_it_runs_may_fail_all_the_same(bench: Bench) -> None:
+    """nmond must not fail over it: there is no command any more whose name could be told."""
+    bench.command(f"until test -e {bench.folder}/go; do sleep 0.01; done; exit 3")
+    bench.notifier.tell(note())
+    bench.notifier.command = ()
+    (bench.folder / "go").touch()
+    bench.finish()
+    assert f"{bench.folder}/notify.sh ended with exit code 3" in bench.log

@@ -117,8 +117,15 @@ def test_a_script_that_cannot_be_executed_is_told_with_its_errno(bench: Bench) -
     assert not bench.record().exists()
 
 
-def test_a_service_name_in_the_way_of_the_log_is_an_outcome_and_not_a_crash(bench: Bench) -> None:
+def test_a_folder_in_the_place_of_the_log_keeps_no_script_from_running(bench: Bench) -> None:
     (bench.folder / "log" / "scripts" / "web.log").mkdir()
+    bench.run(bench.script("true"))
+    assert bench.result().how is Ended.EXITED
+    assert "the output of start is lost" in bench.log
+
+
+def test_what_cannot_be_recorded_is_an_outcome_and_not_a_crash(bench: Bench) -> None:
+    bench.record().mkdir()
     bench.run(bench.script("true"))
     assert bench.result().how is Ended.NOT_STARTED
     assert "could not be launched" in bench.log
@@ -373,3 +380,13 @@ def _let_go(fifo: str) -> bool:
     os.write(fd, b"x\n")
     os.close(fd)
     return True
+
+
+def test_a_script_runs_although_its_output_cannot_be_kept(bench: Bench) -> None:
+    """A full disk for logs must not keep a service from being stopped, or from being taken over."""
+    full = bench.folder / "log" / "scripts" / "web.log"
+    full.symlink_to("/dev/full")
+    bench.run(bench.script("echo said; exit 4"))
+    told = bench.result()
+    assert (told.how, told.code, told.detail) == (Ended.EXITED, 4, "")
+    assert "the output of start is lost" in bench.log

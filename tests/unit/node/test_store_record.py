@@ -111,6 +111,12 @@ def test_the_samples_below_are_records_but_for_what_they_change() -> None:
     assert decode(signed("ezha record 1", HEAD % 1, LINE), "node1").record == NodeRecord(12, (WEB,))
 
 
+def test_a_record_of_an_ezha_that_did_not_know_of_lost_records_is_read() -> None:
+    head = (HEAD % 1).replace('"lost":false,', "")
+    assert head != HEAD % 1
+    assert decode(signed("ezha record 1", head, LINE), "node1").record == NodeRecord(12, (WEB,))
+
+
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
