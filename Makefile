@@ -38,6 +38,10 @@ test: setup system ## Everything that must hold: unit tests, the simulator, then
 unit: setup ## Unit tests alone
 	$(BIN)/python -m pytest tests/unit --numprocesses=2 --quiet
 
+.PHONY: pythons
+pythons: setup ## The simulator gives the same histories on CPython 3.12 to 3.14 (needs node and npm)
+	$(BIN)/python -m tests.simulation.pythons
+
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, import contracts, shell scripts
 	$(BIN)/ruff check .
@@ -52,8 +56,9 @@ bench: setup ## The full measurements of docs/performance.md (25 minutes)
 	$(BIN)/python -m bench
 
 .PHONY: docs
-docs: setup ## Make docs/states.md anew from the transition table
+docs: setup ## Make docs/states.md and the tables of docs/simulator.md anew from the code
 	$(BIN)/python -m ha.fsm.diagram > docs/states.md.new && mv docs/states.md.new docs/states.md
+	$(BIN)/python -m ha.simulation.language docs/simulator.md > docs/simulator.md.new && mv docs/simulator.md.new docs/simulator.md
 
 .PHONY: clean
 clean: ## Remove what the above made

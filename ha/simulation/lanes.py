@@ -43,10 +43,12 @@ class Flight:
     """A message: sent, and arrived."""
 
     sent: float
+    """Where it is not known: when it arrived."""
     arrived: float
     source: str
     dest: str
     path: int
+    """The line of its sender in ``monitor``; -1: not known."""
 
 
 @dataclass(slots=True)
@@ -113,7 +115,7 @@ class _Loom:
             case Kind.VIOLATION | Kind.DUAL:
                 self._lanes.marks.append(Mark(at, node, service, entry.kind.value, entry.text))
             case Kind.MESSAGE:
-                flight = Flight(entry.since or at, at, entry.source, entry.dest, int(entry.text))
+                flight = Flight(entry.since or at, at, entry.source, entry.dest, int(entry.text or -1))
                 self._lanes.flights.append(flight)
             case _:
                 pass

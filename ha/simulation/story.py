@@ -72,7 +72,7 @@ _DISK = {
     "torn": "writes of {0} to the shared disk arrive torn",
 }
 _SHAPES = {
-    "fails": "fails from now on, and leaves nothing",
+    "fails": "fails from now on",
     "half": "fails from now on, and leaves the service up in part",
     "hangs": "hangs from now on",
     "stubborn": "hangs from now on, and ignores SIGTERM",
@@ -106,6 +106,8 @@ def told(verb: str, words: Sequence[str]) -> str:
             text = _DISK[words[0]].format(*words[1:])
         case _:
             shape = _SHAPES.get(words[-1], "") if words else ""
+            if verb == "script" and words[2] in ("check", "status") and words[3] == "half":
+                shape = _SHAPES["fails"]
             text = _FAULTS[verb].format(*words, pair=_pair(words[1:]), shape=shape)
             if verb == "kill" and len(words) > 1 and int(words[1]):
                 text = f"nmond on {words[0]} is about to die (kill -9) at its effect number {words[1]} from now"

@@ -76,6 +76,11 @@ def test_bars_say_which_state_from_when_to_when_and_why() -> None:
     assert flight.source != flight.dest and flight.arrived > flight.sent
 
 
+def test_the_original_s_messages_carry_no_more_than_who_sent_them_to_whom() -> None:
+    lanes = arrange([Entry(3.0, Kind.MESSAGE, "node1", "", "", "node2", "node1")], {"svc1": NODES}, 9.0)
+    assert [(f.sent, f.arrived, f.source, f.path) for f in lanes.flights] == [(3.0, 3.0, "node2", -1)]
+
+
 def test_what_runs_twice_is_a_bar_of_its_own_until_it_ends() -> None:
     moments = ((1.0, Kind.UP, "node1"), (5.0, Kind.UP, "node2"), (9.0, Kind.DOWN, "node1"), (12.0, Kind.DOWN, "node2"))
     entries = [Entry(at, kind, node, "svc1", "") for at, kind, node in moments]
