@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ha.cli.ezha import main
+from ha.simulation.plan import Plan
 
 SCENARIO = """# ezha scenario 1
 seed 7
@@ -149,15 +150,44 @@ def test_shrinking_what_is_clean_says_so(folder: Path, capsys: pytest.CaptureFix
     assert not (folder / "a.scenario.shrunk").exists()
 
 
-def test_a_hunt_ends_with_figures_coverage_and_the_command_for_each_violation(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ["sim", "hunt", "--seeds", "1..3", "--jobs", "1", "--hours", "0.01", "--setting", "timeout=2 paths=net"]
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_hunt_ends_with_figures_and_coverage(jobs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sim", "hunt", "--seeds", "1..3", "--jobs", jobs, "--hours", "0.01", "--setting", "timeout=2 paths=net"]
     assert main([*words, "--cells"]) == 0
     told = capsys.readouterr().out
     for part in ("3 histories in", "simulated hours/s", "cells of", "faults: ", "situations: ", "clean: no violation"):
         assert part in told
     assert re.search(r"^ +[0-9]+  FROZEN_STOP × ", told, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("blind")
+def test_a_hunt_tells_the_command_for_each_violation(capsys: pytest.CaptureFixture[str], conf: str) -> None:
+    words = ["sim", "hunt", "--seeds", "1..3", "--jobs", "1", "--hours", "0.02", "--conf", conf]
+    assert main(words) == 1
+    told = capsys.readouterr().out
+    found = re.findall(r"^seed (\d+): SAFETY VIOLATION: .*\n    (ezha sim run .*)$", told, re.MULTILINE)
+    assert found and f"{len(found)} histories with a safety violation" in told
+    seed, command = found[0]
+    assert command == f"ezha sim run --seed {seed} --hours 0.02 --conf conf"
+    assert main(command.split()[1:]) == 1, "the command shows it again"
+
+
+@pytest.mark.usefixtures("blind")
+def test_an_interrupted_shrinking_keeps_the_shortest_so_far(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ha.cli.simulator import telling
+
+    def interrupt(runs: int, best: Plan) -> str:
+        if runs > 5:
+            raise KeyboardInterrupt
+        return ""
+
+    monkeypatch.setattr(telling, "shrinking", interrupt)
+    (folder / "a.scenario").write_text(SCENARIO)
+    assert main(["sim", "shrink", "a.scenario"]) == 130
+    assert "is in a.scenario.shrunk" in capsys.readouterr().err
+    assert main(["sim", "replay", "a.scenario.shrunk"]) == 1
 
 
 def test_an_interrupted_hunt_tells_what_it_has(

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ha.cli.guard import EXIT_INTERRUPTED, CliError, complain, say
+from ha.cli.guard import EXIT_INTERRUPTED, CliError, Interrupted, complain, say
 from ha.cli.options import Parser, integer
 from ha.cli.simulator import exploring, given, hunting, telling
 from ha.node.config import ConfigError, Texts
@@ -191,12 +191,26 @@ def _shrink(options: argparse.Namespace) -> int:
     own = given.own(options.conf)
     plan = _planned(options, own)
     output = options.output or (f"seed-{plan.seed}.scenario" if options.what.isdigit() else f"{options.what}.shrunk")
+    best: Plan | None = None
+
+    def told(runs: int, found: Plan) -> None:
+        nonlocal best
+        best = found
+        show(telling.shrinking(runs, found))
+
     with telling.status() as show:
         try:
-            shrunk = shrink.shrink(plan, own, options.runs, lambda runs, best: show(telling.shrinking(runs, best)))
+            shrunk = shrink.shrink(plan, own, options.runs, told)
         except shrink.CleanError:
             say(f"{options.what} is clean: there is nothing to shrink")
             return telling.EXIT_CLEAN
+        except KeyboardInterrupt:
+            if best is None:
+                raise
+            given.save(output, best.text)
+            raise Interrupted(
+                f"interrupted; the shortest so far, of {len(best.faults)} faults, is in {output}"
+            ) from None
     given.save(output, shrunk.plan.text)
     outcome = shrunk.outcome
     say("\n".join(telling.verdict_text(outcome)))
