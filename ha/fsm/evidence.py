@@ -18,7 +18,7 @@ class Standing(Enum):
     """What another node is to a service, as far as is known here."""
 
     CLEAR = "it does not hold the service"
-    HOLDS = "it holds the service"
+    HOLDS = "it holds the service, or may hold it"
     CLAIMS = "it claims the service"
     UNSURE = "it has not said, or not answered yet"
     UNEQUAL = "its configuration of the service differs"
@@ -77,7 +77,8 @@ def judge(peer: Peer, service: int, acknowledged: int, needed: int, now: float) 
         part = ", parts may be up" if entry.unclean else ""
         return Verdict(peer.name, Standing.HOLDS, f"{peer.name} holds it ({entry.state.name}{part}){_age(peer, now)}")
     if entry.state not in NOT_HOLDING:
-        return Verdict(peer.name, Standing.UNSURE, f"{peer.name} says that its state is {entry.state.name}")
+        text = f"{peer.name} says that its state is {entry.state.name}, so it may run there{_age(peer, now)}"
+        return Verdict(peer.name, Standing.HOLDS, text)
     if acknowledged < needed and not peer.left:
         what = "the claim" if needed > 1 else "this node"
         return Verdict(peer.name, Standing.UNSURE, f"{peer.name} has not answered {what} yet")
