@@ -27,6 +27,9 @@ from ha.fsm.record import NodeRecord
 
 RETRY_S: Final = 1.0
 """An event whose consequences could not be persisted is tried again after this."""
+FAREWELLS: Final = 3
+"""The last message is sent so many times: a datagram may be lost, and a peer that hears it need not wait for T."""
+FAREWELL_GAP_S: Final = 0.02
 SLICE_S: Final = 0.01
 """Events are handled for so long before input is looked at again."""
 

@@ -20,7 +20,7 @@ from ha.heartbeats.codec import CodecError, encode
 from ha.heartbeats.path import PathLine
 from ha.node.config import ConfigError, Configuration, load
 from ha.node.config.sizes import smallest_room
-from ha.node.driver import Driver
+from ha.node.driver import FAREWELL_GAP_S, FAREWELLS, Driver
 from ha.node.exporter import Exporter
 from ha.node.history import History
 from ha.node.layout import Layout
@@ -33,9 +33,6 @@ from ha.node.screening import RefusedError, screen
 from ha.node.store import Store
 from ha.node.workers import Workers
 
-FAREWELLS: Final = 3
-"""The last message is sent so many times: a datagram may be lost, and a peer that hears it need not wait for T."""
-FAREWELL_GAP_S: Final = 0.02
 FAREWELL_LIMIT_S: Final = 1.0
 """So long the last message may take to be on the wire and on the disks."""
 _LEVELS: Final = {"error": Level.ERROR, "warning": Level.WARNING, "info": Level.INFO, "debug": Level.DEBUG}

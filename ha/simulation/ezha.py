@@ -34,9 +34,8 @@ from ha.heartbeats.path import PathLine
 from ha.node import recordfile
 from ha.node.beginning import first_engine
 from ha.node.config import ConfigError, Configuration, Texts, parse
-from ha.node.driver import Driver
+from ha.node.driver import FAREWELL_GAP_S, FAREWELLS, Driver
 from ha.node.layout import Layout
-from ha.node.running import FAREWELL_GAP_S, FAREWELLS
 from ha.node.screening import RefusedError, screen
 from ha.node.store import Store
 from ha.simulation.coverage import Cell, WatchedEngine
