@@ -9,6 +9,7 @@ from ha.fsm.config import ServiceConfig
 from ha.fsm.events import Command, Ended, KillScript, NoteKind, Reply, RunScript
 from ha.fsm.evidence import Standing
 from ha.fsm.machine import NO_FACTS, Facts, decide
+from ha.fsm.message import MAX_GENERATION
 from ha.fsm.record import ServiceRecord
 from ha.fsm.service import OUTCOMES, Job, Service, Waiting
 from ha.fsm.sight import Sight
@@ -105,7 +106,8 @@ class Conduct(Sight):
         generation = record.generation
         if Mark.CLAIM in marks:
             heard = (e.generation for p in self._others(service) if (e := p.entries.get(service.id)) is not None)
-            generation = 1 + max(record.generation, record.seen, *heard)
+            # A forged message may hold the largest there is: what cannot be recorded must not come of it.
+            generation = min(1 + max(record.generation, record.seen, *heard), MAX_GENERATION)
         last_run = generation if Mark.RUN in marks else record.last_run
         demoted = (record.demoted or Mark.DEMOTE in marks) and Mark.PROMOTE not in marks
         handover = target if Mark.HANDOVER in marks else record.handover

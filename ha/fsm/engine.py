@@ -127,7 +127,7 @@ class Engine(Hearing):
             case ConfigChanged():
                 self._on_config(event.config, now)
             case Leave():
-                self.leaving = True
+                self.leaving, self._entries = True, None
                 self._mark(self.services)
         return self._finish(now)
 

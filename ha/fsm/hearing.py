@@ -10,11 +10,12 @@ from ha.fsm.commands import Commands
 from ha.fsm.events import MessageReceived, NoteKind
 from ha.fsm.evidence import holds
 from ha.fsm.identity import node_id
-from ha.fsm.message import Ack, Handover, Heartbeat, Incarnation, ServiceEntry
+from ha.fsm.message import MAX_COUNTER, Ack, Handover, Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.peers import Heard, Peer
 from ha.fsm.states import Promise, State
 
-MAX_COUNTER = 2**40 - 1
+BELIEVED_COUNTER = MAX_COUNTER - 2**20
+"""No node ever counts its starts that far: whoever says so forges, and the rest must do for all starts to come."""
 LOOK_S = 0.002
 """After a claim was sent, so long what arrives is listened to before it may be settled: claim, then look."""
 
@@ -45,7 +46,7 @@ class Hearing(Commands):
         before, was_silent, acked = peer.entries, peer.silent, peer.acknowledgement(self.id, self.incarnation)
         first = peer.newest is None or peer.newest.incarnation != message.incarnation
         path = peer.paths[event.path.index]
-        was_up, handovers = path.up, peer.newest.handovers if peer.newest is not None else ()
+        was_up, had_left, handovers = path.up, peer.left, peer.newest.handovers if peer.newest is not None else ()
         heard = peer.hear(message, event.path.index, event.arrival)
         if heard is Heard.CONFLICT:
             self._alert(
@@ -67,7 +68,7 @@ class Hearing(Commands):
         self._check_own_incarnation(peer, now)
         if peer.entries is not before:
             self._compare(peer, before, now)
-        if message.handovers != handovers:
+        if message.handovers != handovers or message.left != had_left:
             self._mark(self._neighbours[peer.name])
         now_acked = peer.acknowledgement(self.id, self.incarnation)
         if now_acked and not acked:
@@ -104,7 +105,7 @@ class Hearing(Commands):
         ack = peer.ack_of(self.id)
         if ack is None or ack.incarnation == self.incarnation:
             return
-        if ack.incarnation.counter < self.incarnation.counter or ack.incarnation.counter >= MAX_COUNTER:
+        if ack.incarnation.counter < self.incarnation.counter or ack.incarnation.counter > BELIEVED_COUNTER:
             return
         self.incarnation = Incarnation(ack.incarnation.counter + 1, self.incarnation.nonce)
         self.seq = 0
@@ -116,7 +117,8 @@ class Hearing(Commands):
 
     def _message(self, now: float) -> Heartbeat:
         if self._entries is None:
-            self._entries = tuple(sorted((s.entry() for s in self.services.values()), key=lambda e: e.id))
+            told = (s.entry(self.leaving) for s in self.services.values())
+            self._entries = tuple(sorted(told, key=lambda e: e.id))
         self.seq += 1
         for name in self._claims:
             service = self.services[name]

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from ha.fsm.states import Promise, State
 
+MAX_COUNTER = 2**40 - 1
+"""The largest counter of an incarnation, and the largest sequence number."""
+MAX_GENERATION = 2**28 - 1
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Incarnation:

@@ -70,8 +70,8 @@ class Service:
         """As far as we know nobody ran it after us."""
         return 0 < self.record.last_run >= self.record.seen
 
-    def entry(self) -> ServiceEntry:
-        """What our messages say about it."""
+    def entry(self, leaving: bool = False) -> ServiceEntry:
+        """What our messages say about it. ``leaving``: a node that leaves the cluster is no better one for anything."""
         claiming = self.state is State.START_READY
         ahead = claiming or self.state is State.STARTING
         return ServiceEntry(
@@ -80,7 +80,7 @@ class Service:
             generation=self.record.generation if ahead else self.record.last_run,
             unclean=self.record.unclean,
             last_ran=self.claim_last_ran if claiming else self.last_ran,
-            demoted=self.record.demoted,
+            demoted=self.record.demoted or leaving,
         )
 
 

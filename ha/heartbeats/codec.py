@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import msgpack
 
-from ha.fsm.message import Ack, Handover, Heartbeat, Incarnation, ServiceEntry
+from ha.fsm.message import MAX_COUNTER, MAX_GENERATION, Ack, Handover, Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.states import Promise, State
 from ha.heartbeats import varint
 from ha.heartbeats.envelope import MAX_SIZE, OVERHEAD, CodecError, body_of, decode_block, seal
@@ -30,8 +30,6 @@ MAX_PATHS = 255
 """Lines of ``monitor`` of one node."""
 
 _U32 = 2**32 - 1
-_COUNTER = 2**40 - 1
-_GENERATION = 2**28 - 1
 _ID_STATE = struct.Struct("!IB")
 _ACK = struct.Struct("!II")
 _NODE = struct.Struct("!I")
@@ -42,9 +40,9 @@ _STATES = {int(state): state for state in State if state is not State.FORCE_STOP
 _PROMISES = {int(promise): promise for promise in Promise}
 
 _FIELDS = (
-    ("counter", 1, _COUNTER),
+    ("counter", 1, MAX_COUNTER),
     ("nonce", 0, _U32),
-    ("seq", 1, _COUNTER),
+    ("seq", 1, MAX_COUNTER),
     ("promise", 0, max(_PROMISES)),
     ("flags", 0, _STANDING | _LEFT),
     ("timeout", 1, _U32),
@@ -197,7 +195,7 @@ def _pack_services(services: tuple[ServiceEntry, ...]) -> bytes:
         previous = entry.id
         if entry.state is State.FORCE_STOP:
             raise CodecError("unknown state")
-        if not 0 <= entry.generation <= _GENERATION:
+        if not 0 <= entry.generation <= MAX_GENERATION:
             raise CodecError("generation out of range")
         flags = (
             (_UNCLEAN if entry.unclean else 0)
@@ -226,7 +224,7 @@ def _parse_services(blob: bytes) -> tuple[ServiceEntry, ...]:
         state = _STATES.get(byte >> 4)
         if state is None:
             raise CodecError("unknown state")
-        generation, pos = varint.take(blob, pos + _ID_STATE.size, _GENERATION)
+        generation, pos = varint.take(blob, pos + _ID_STATE.size, MAX_GENERATION)
         entries.append(
             ServiceEntry(
                 ident,
@@ -253,7 +251,7 @@ def _pack_acks(acks: tuple[Ack, ...]) -> bytes:
         if not previous < ack.node <= _U32:
             raise CodecError("acks not in ascending order")
         previous = ack.node
-        _check("acknowledged counter", ack.incarnation.counter, 1, _COUNTER)
+        _check("acknowledged counter", ack.incarnation.counter, 1, MAX_COUNTER)
         _check("acknowledged nonce", ack.incarnation.nonce, 0, _U32)
         if len(ack.seqs) > MAX_PATHS:
             raise CodecError("too many paths acknowledged")
@@ -261,7 +259,7 @@ def _pack_acks(acks: tuple[Ack, ...]) -> bytes:
         varint.put(out, ack.incarnation.counter)
         out.append(len(ack.seqs))
         for seq in ack.seqs:
-            _check("acknowledged seq", seq, 0, _COUNTER)
+            _check("acknowledged seq", seq, 0, MAX_COUNTER)
             varint.put(out, seq)
     return bytes(out)
 
@@ -278,7 +276,7 @@ def _parse_acks(blob: bytes) -> tuple[Ack, ...]:
         if node <= previous:
             raise CodecError("acks not in ascending order")
         previous = node
-        counter, pos = varint.take(blob, pos + _ACK.size, _COUNTER)
+        counter, pos = varint.take(blob, pos + _ACK.size, MAX_COUNTER)
         if counter == 0:
             raise CodecError("acknowledged counter out of range")
         if pos >= end:
@@ -286,7 +284,7 @@ def _parse_acks(blob: bytes) -> tuple[Ack, ...]:
         paths, pos = blob[pos], pos + 1
         seqs: list[int] = []
         for _ in range(paths):
-            seq, pos = varint.take(blob, pos, _COUNTER)
+            seq, pos = varint.take(blob, pos, MAX_COUNTER)
             seqs.append(seq)
         acks.append(Ack(node, Incarnation(counter, nonce), tuple(seqs)))
     return tuple(acks)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from ha.fsm.message import MAX_COUNTER, MAX_GENERATION
 from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.states import State
 from ha.node.names import name_trouble
@@ -25,8 +26,6 @@ VERSION = 1
 MAX_BYTES = 1024 * 1024
 MAX_SERVICES = 2000
 """Twice what the configuration allows: a service that was removed may still have a record."""
-MAX_COUNTER = 2**40 - 1
-MAX_GENERATION = 2**28 - 1
 
 _MAGIC = b"ezha record "
 _SUM = b"sha256 "

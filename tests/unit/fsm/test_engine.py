@@ -10,10 +10,11 @@ from ha.fsm import evidence, hearing, sight
 from ha.fsm.config import PathId
 from ha.fsm.engine import Engine
 from ha.fsm.events import ConfigChanged, Ended, Leave, MessageReceived, NoteKind, ScriptEnded, Tick
-from ha.fsm.message import Incarnation
+from ha.fsm.message import MAX_COUNTER, MAX_GENERATION, Incarnation
 from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.service import ORPHAN
 from ha.fsm.states import Action, ScriptKind, State
+from ha.node.recordfile import Encoder, decode
 
 from .cluster import Cluster, Host, T, config
 
@@ -120,6 +121,36 @@ def test_a_node_that_leaves_hands_over_at_once():
     assert cluster.now == before
     assert cluster.hosts["node1"].engine.left
     assert cluster.states() == ["STOPPED", "STARTED"]
+
+
+def test_a_node_that_leaves_hands_over_each_service_as_soon_as_that_is_stopped():
+    """Not when the last one is: the stop of another service may take minutes."""
+    cluster = Cluster(config(services=("web", "db")))
+    for name in ("node1", "node2"):
+        for service in ("web", "db"):
+            cluster.ask(name, Action.UNFREEZE, service)
+            cluster.settle()
+    cluster.run(1)
+    assert cluster.states("web") == cluster.states("db") == ["STARTED", "STOPPED"]
+    cluster.feed("node1", Leave())
+    cluster.settle(scripts=False)
+    cluster.end("node1", "web")
+    cluster.settle(scripts=False)
+    cluster.run(2 * hearing.LOOK_S, scripts=False)
+    assert cluster.hosts["node2"].state("web") is S.STARTING
+    assert cluster.hosts["node1"].state("db") is S.STOPPING
+
+
+def test_a_node_that_was_to_take_a_service_is_not_waited_for_once_it_left():
+    cluster = started()
+    cluster.sever("node1", "node2")  # so that it does not hear that it is to take it
+    cluster.ask("node1", Action.SWITCH, target="node2")
+    cluster.run(1)
+    assert cluster.states() == ["STOPPED", "STOPPED"]
+    cluster.feed("node2", Leave())
+    cluster.settle()
+    cluster.run(2 * hearing.LOOK_S)
+    assert cluster.hosts["node1"].state() is S.STARTED
 
 
 def test_a_node_that_left_is_not_waited_for():
@@ -666,6 +697,23 @@ def test_a_reinstalled_node_goes_above_the_incarnation_that_its_peers_have_seen(
     assert engine.incarnation.counter > high
     assert cluster.hosts["node2"].disk.incarnation == engine.incarnation.counter
     assert cluster.hosts["node1"].engine.peers["node2"].newest.incarnation == engine.incarnation
+
+
+def test_forged_numbers_leave_nothing_that_could_not_be_recorded_or_sent():
+    """Once it is silent, a forger must not have left a node that can never start again, or never claim."""
+    cluster = started()
+    genuine = cluster.hosts["node1"].engine._message(cluster.now)
+    top = tuple(replace(e, state=S.STOPPED, generation=MAX_GENERATION) for e in genuine.services)
+    ack = replace(genuine.acks[0], incarnation=Incarnation(MAX_COUNTER - 1, 7))
+    forged = replace(genuine, seq=genuine.seq + 1000, services=top, acks=(ack,))
+    before = cluster.hosts["node2"].engine.incarnation
+    cluster.feed("node2", MessageReceived(forged, PathId("node1", 0), cluster.now))
+    assert cluster.hosts["node2"].engine.incarnation == before
+    cluster.power_off("node1")
+    cluster.run(2 * T)
+    assert cluster.hosts["node2"].state() is S.STARTED
+    record = cluster.hosts["node2"].disk
+    assert decode(Encoder("node2").encode(record, "1:1"), "node2").record == record
 
 
 def test_messages_of_strangers_change_nothing_and_are_counted():
