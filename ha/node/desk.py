@@ -40,7 +40,8 @@ class _Asked:
     def __init__(self, client: Client, wait: bool) -> None:
         self.client = client
         self.wait = wait
-        self.open: set[str] = set()
+        self.open: dict[str, str] = {}
+        """The services of the commands that are not answered yet."""
         self.results: list[dict[str, Any]] = []
 
 
@@ -134,11 +135,10 @@ class FrontDesk:
         for name in names:
             self._count += 1
             command = f"{os.getpid()}-{self._count}"
-            asked.open.add(command)
+            asked.open[command] = name
             self._asked[command] = asked
             self._node.driver.post(Command(command, printable(name)[:200], action, override, target, by))
         if not asked.wait:
-            # The engine answers a refusal at once: what it has not answered by the next turn is accepted.
             self._node.loop.after(0.0, lambda: self._accepted(asked))
 
     def reply(self, reply: Reply) -> None:
@@ -148,7 +148,7 @@ class FrontDesk:
             return
         if reply.final or not asked.wait:
             del self._asked[reply.id]
-            asked.open.discard(reply.id)
+            asked.open.pop(reply.id, None)
             asked.results.append({"service": reply.service, "ok": reply.ok, "text": reply.text})
             if not asked.open:
                 self._conclude(asked)
@@ -156,8 +156,12 @@ class FrontDesk:
             asked.client.progress(reply.service, reply.text)
 
     def _accepted(self, asked: _Asked) -> None:
-        for command in list(asked.open):
-            self.reply(Reply(command, "", True, "accepted"))
+        """The engine refuses at once: what it does not answer when it takes it up, is accepted."""
+        if self._node.driver.busy:
+            self._node.loop.after(0.0, lambda: self._accepted(asked))
+            return
+        for command, service in list(asked.open.items()):
+            self.reply(Reply(command, service, True, "accepted"))
 
     @staticmethod
     def _conclude(asked: _Asked) -> None:

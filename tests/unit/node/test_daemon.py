@@ -217,6 +217,19 @@ def test_an_action_need_not_be_waited_for(bench: Bench) -> None:
     bench.until(lambda: bench.state() == "FROZEN_STOP")
 
 
+def test_an_action_that_was_not_taken_up_yet_is_not_called_accepted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a thousand services some wait for a later turn of the loop: their refusals must be told all the same."""
+    started(bench)
+    driver = bench.node.driver
+    work, turns = driver.work, iter(range(5))
+    monkeypatch.setattr(driver, "work", lambda: driver.tick() if next(turns, None) is not None else work())
+    (answer,) = bench.ask({"op": "action", "action": "start", "service": "web", "wait": False})
+    assert not answer["ok"]
+    assert answer["results"] == [{"service": "web", "ok": False, "text": "it is started already"}]
+
+
 def test_an_action_whose_client_went_away_goes_on(bench: Bench) -> None:
     started(bench)
     with socket.socket(socket.AF_UNIX) as end:
