@@ -55,6 +55,6 @@ def prepare(config: ClusterConfig, faults: list[Fault], *, start: float, stop: f
     return Rehearsal(plan, zero)
 
 
-def rehearse(rehearsal: Rehearsal, given: Mapping[str, Texts]) -> Outcome:
-    """What would happen."""
-    return History(rehearsal.plan, dict(given)).rehearse()
+def rehearse(rehearsal: Rehearsal, given: Mapping[str, Texts], *, messages: bool = False) -> Outcome:
+    """What would happen. ``messages``: keep them in the trace, too."""
+    return History(rehearsal.plan, dict(given), messages=messages).rehearse()

@@ -7,13 +7,15 @@ The page is ``report.html`` beside this module; here it gets its data, escaped. 
 import json
 import os
 import re
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from html import escape
 
 from ha.fsm.config import ClusterConfig
 from ha.simulation.history import Outcome
 from ha.simulation.lanes import Flight, Lanes, arrange
 from ha.simulation.story import Line, clock, tell
+from ha.simulation.trace import Entry, Kind
 
 MAX_FLIGHTS = 40_000
 """More messages make a page that no browser likes; those nearest to the violation, or to the beginning, are kept."""
@@ -22,8 +24,9 @@ _MARK = re.compile("@([A-Z]+)@")
 _VERDICTS = {"clean": "clean", "safety": "safety violation", "liveness": "liveness violation"}
 
 
-def render(outcome: Outcome, cluster: ClusterConfig, again: str, title: str) -> str:
-    """The page. ``again``: the command that replays the history; ``title``: what it is called."""
+def render(outcome: Outcome, cluster: ClusterConfig, again: str, title: str, zero: float = 0.0) -> str:
+    """The page. ``again``: the command that replays the history; ``title``: what it is called; ``zero``: seconds of the
+    history at which the page begins."""
     with open(_PAGE, encoding="utf-8") as file:
         page = file.read()
     findings = outcome.findings
@@ -33,21 +36,21 @@ def render(outcome: Outcome, cluster: ClusterConfig, again: str, title: str) -> 
         "TITLE": escape(title),
         "KIND": kind,
         "VERDICT": _VERDICTS[kind],
-        "ABOUT": _about(outcome, cluster),
+        "ABOUT": _about(outcome, cluster, zero),
         "FOUND": f'<div class="found">{"".join(f"<p>{escape(text)}</p>" for text in found)}</div>' if found else "",
-        "STORY": "".join(_items(tell(outcome.entries), outcome.seconds >= 3600)),
+        "STORY": "".join(_items(tell(outcome.entries), zero, outcome.seconds - zero >= 3600)),
         "PLAN": escape(outcome.plan.text),
         "AGAIN": escape(again),
-        "DATA": _data(outcome, cluster),
+        "DATA": _data(outcome, cluster, zero),
     }
     # In one pass: what stands in a text is never taken for a mark of the page.
     return _MARK.sub(lambda mark: parts[mark[1]], page)
 
 
-def _about(outcome: Outcome, cluster: ClusterConfig) -> str:
+def _about(outcome: Outcome, cluster: ClusterConfig, zero: float) -> str:
     plan, findings = outcome.plan, outcome.findings
     told = [
-        f"{plan.seconds:g} s with faults, {outcome.seconds - plan.seconds:.0f} s without",
+        f"{plan.seconds - zero:g} s with faults, {outcome.seconds - plan.seconds:.0f} s after them",
         f"rules: {escape(plan.rules)}",
         f"setting: <code>{escape(plan.setting)}</code>",
         ", ".join(f"T of {escape(node)} = {cluster.timeout_of(node):g} s" for node in cluster.nodes),
@@ -59,26 +62,29 @@ def _about(outcome: Outcome, cluster: ClusterConfig) -> str:
     return " · ".join(told)
 
 
-def _items(lines: list[Line], long: bool) -> list[str]:
+def _items(lines: list[Line], zero: float, long: bool) -> list[str]:
     items = []
     for line in lines:
+        at = line.at - zero
+        if at < 0:
+            continue
         kinds = f"{line.tone.value}{' below' if line.below else ''}"
-        time = clock(line.at, long).strip()
+        time = clock(at, long).strip()
         items.append(
-            f'<li class="{kinds}" data-at="{line.at:.6f}"><span class="time">{time}</span>'
+            f'<li class="{kinds}" data-at="{at:.6f}"><span class="time">{time}</span>'
             f'<span class="node">{escape(line.node)}</span><span>{escape(line.text)}</span></li>\n'
         )
     return items
 
 
-def _data(outcome: Outcome, cluster: ClusterConfig) -> str:
+def _data(outcome: Outcome, cluster: ClusterConfig, zero: float) -> str:
     nodes_of = {service.name: service.nodes for service in cluster.services.values()}
-    lanes = arrange(outcome.entries, nodes_of, outcome.seconds)
+    lanes = arrange(_since(outcome.entries, zero), nodes_of, outcome.seconds - zero)
     flights = _nearest(lanes)
     left = len(lanes.flights) - len(flights)
     places = {node: place for place, node in enumerate(cluster.nodes)}
     data = {
-        "end": outcome.seconds,
+        "end": outcome.seconds - zero,
         "nodes": list(cluster.nodes),
         "services": [{"name": name, "nodes": list(nodes)} for name, nodes in nodes_of.items()],
         "paths": {node: [f"{path.kind} {path.label}" for path in cluster.paths_of(node)] for node in cluster.nodes},
@@ -94,6 +100,13 @@ def _data(outcome: Outcome, cluster: ClusterConfig) -> str:
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=True)
     # Inside <script>, nothing may look like the end of it.
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _since(entries: Iterable[Entry], zero: float) -> Iterator[Entry]:
+    """What was before ``zero`` lasts no time: only what came of it can be seen."""
+    for entry in entries:
+        if entry.at >= zero or entry.kind in (Kind.STATE, Kind.UP, Kind.DOWN, Kind.NODE):
+            yield replace(entry, at=max(entry.at - zero, 0.0), since=max(entry.since - zero, 0.0))
 
 
 def _nearest(lanes: Lanes) -> list[Flight]:

@@ -248,8 +248,9 @@ def _simpler(fault: Fault) -> Iterator[Fault]:
     needed = len([word for word in VERBS[fault.verb].words.split() if not word.startswith("[")])
     if len(fault.words) > needed:
         yield replace(fault, words=fault.words[:-1])
-    if fault.at != int(fault.at):
-        yield replace(fault, at=float(int(fault.at)))
+    for at in (float(int(fault.at)), float(int(fault.at) + 1), round(fault.at, 1), round(fault.at, 2)):
+        if len(f"{at:g}") < len(f"{fault.at:.6f}".rstrip("0").rstrip(".")):
+            yield replace(fault, at=at)
 
 
 def _with(plan: Plan, place: int, fault: Fault) -> Plan:

@@ -1,5 +1,6 @@
 """``ezha sim`` from the outside: what it prints, which code it ends with, and that what is wrong is one clear line."""
 
+import json
 import re
 from pathlib import Path
 
@@ -67,6 +68,18 @@ def test_a_rehearsal_on_the_user_s_own_configuration(conf: str, capsys: pytest.C
     assert "the start script of web.site is done (exit 0) after 3.00 s" in told
     end = told[told.index("At the end") :]
     assert "web.site runs on alpha\n  beta: has no power\n  alpha: STARTED" in end, "a power-off without `for` stays"
+
+
+def test_a_rehearsal_as_a_page_begins_when_all_is_in_good_order(conf: str, folder: Path) -> None:
+    assert main(["sim", "what-if", "power-off beta at 6", "--conf", conf, "--html", "page.html"]) == 0
+    page = (folder / "page.html").read_text()
+    data = json.loads(re.findall(r'id="data">(.*?)</script>', page)[0])
+    first = next(bar for bar in data["states"] if bar["node"] == "beta")
+    assert (first["what"], first["begin"], first["end"]) == ("STARTED", 0.0, 6.0)
+    assert next(bar["begin"] for bar in data["up"]) == 0.0
+    assert [fault["begin"] for fault in data["faults"]] == [6.0]
+    assert min(flight[0] for flight in data["flights"]) >= 0.0
+    assert "unfreeze" not in re.findall(r'<ol id="story">(.*?)</ol>', page, re.DOTALL)[0]
 
 
 def test_a_rehearsal_without_a_configuration_takes_the_usual_pair(capsys: pytest.CaptureFixture[str]) -> None:

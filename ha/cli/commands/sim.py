@@ -86,6 +86,7 @@ def _parser() -> Parser:
     sub.add_argument("faults", metavar="FAULTS", help="for example: 'power-off node1 at 60; cut disk node2 at 61'")
     _add_conf(sub)
     _add_rules(sub)
+    sub.add_argument("--html", metavar="FILE", help="write it as a page, too")
     for name, seconds in (("start", 1.0), ("stop", 0.5)):
         sub.add_argument(
             f"--{name}",
@@ -268,7 +269,7 @@ def _what_if(options: argparse.Namespace) -> int:
         raise CliError(f"the configuration ({name}) has no service: there is nothing to rehearse")
     faults = rehearsal.parse_sentences(options.faults, cluster)
     made = rehearsal.prepare(cluster, faults, start=options.start, stop=options.stop, rules=options.rules)
-    outcome = rehearsal.rehearse(made, own)
+    outcome = rehearsal.rehearse(made, own, messages=options.html is not None)
     say(f"configuration: {name}")
     say("\n".join(telling.cluster_text(cluster)))
     say(f"Every service runs on its first node. A start takes {options.start:g} s, a stop {options.stop:g} s.\n")
@@ -280,4 +281,9 @@ def _what_if(options: argparse.Namespace) -> int:
         say(f"\nSAFETY VIOLATION: {text}")
     if outcome.findings.dual:
         say('\nA service ran twice: with protection "none" nothing arbitrates when two nodes hear each other no more.')
+    if options.html is not None:
+        told = {"conf": options.conf, "start": f"{options.start:g}", "stop": f"{options.stop:g}"}
+        again = telling.command(["what-if", options.faults], told)
+        given.save(options.html, report.render(outcome, cluster, again, f"ezha: what if {options.faults}", made.zero))
+        say(f"\nwritten: {options.html}")
     return telling.verdict(outcome)
