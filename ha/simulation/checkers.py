@@ -72,6 +72,7 @@ class Asked:
     command: Command
     node: str
     life: int
+    accepted: bool = False
     finals: int = 0
 
 
@@ -120,6 +121,8 @@ class Checkers:
         """Where the check script has allowed the next start."""
         self._stopped: dict[tuple[str, str], float] = {}
         """When an operator had a service stopped on a node, which is to rank last until somebody has started it."""
+        self._latest: dict[tuple[str, str], str] = {}
+        """The last command of each service on a node."""
         self._over: dict[tuple[str, str, int], float] = {}
         """When each job ended of which the present nmond was told."""
         self._posted: dict[tuple[int, int, int], float] = {}
@@ -173,6 +176,12 @@ class Checkers:
         if key <= before and not machine.record_lost:
             self.violation(f"message {key} after {before}: incarnations and sequence numbers only rise", machine.name)
         self._sent[machine.name] = key
+        for ack in message.acks:
+            known = self._hearing.get((machine.name, self._names.get(ack.node, "")))
+            late = known is not None and known.at is not None and known.at < machine.agenda.now - TICK_S
+            if known is not None and late and ack.incarnation.counter < known.newest[0]:
+                text = f"answers life {ack.incarnation.counter} of {self._names[ack.node]}, having heard a later one"
+                self.violation(text, machine.name)
         if message.services is not self._said.get(machine.name) or key[1] == 1:
             self._said[machine.name] = message.services
             self._told_is_kept(machine, message)
@@ -415,6 +424,7 @@ class Checkers:
 
     def ask(self, machine: Machine, command: Command) -> None:
         self._stopped.pop((machine.name, command.service), None)
+        self._latest[machine.name, command.service] = command.id
         self.asked[command.id] = Asked(command, machine.name, machine.lives)
         if command.override or command.action is Action.FORCE_START:
             self.overridden.add(command.service)
@@ -429,12 +439,18 @@ class Checkers:
             self.violation(f"an answer to nobody: {reply.id}", machine.name, reply.service)
             return
         if not reply.final:
+            asked.accepted = True
             return
         asked.finals += 1
         if asked.finals > 1:
             self.violation(f"{asked.command.action.value} was answered twice", machine.name, reply.service)
-        if reply.ok and asked.command.action is Action.FREEZE_STOP:
-            self.frozen.add((machine.name, reply.service))
+        if asked.command.action is Action.FREEZE_STOP:
+            if reply.ok:
+                self.frozen.add((machine.name, reply.service))
+            elif asked.accepted and self._latest.get((machine.name, reply.service)) == reply.id:
+                program = machine.program
+                if program is not None and program.recorded(reply.service) is State.STOPPED:
+                    self.violation("stopped, and not frozen as an operator asked", machine.name, reply.service)
         if reply.ok and asked.command.action is Action.STOP:
             self._stopped[machine.name, reply.service] = machine.agenda.now
 

@@ -73,7 +73,16 @@ def _power(p: Place) -> Iterable[Fault]:
 
 def _kill(p: Place) -> Iterable[Fault]:
     point = (str(p.draw.whole(1, 8)),) if p.draw.chance(0.7) else ()
-    yield Fault(p.when(), "kill", (p.node(), *point))
+    node, at = p.node(), p.when()
+    if p.draw.chance(0.3):  # while a script runs, which may be one that fails
+        service = p.draw.pick(p.services)
+        if p.draw.chance(0.5):
+            kind, shape = p.draw.pick(("start", "stop")), p.draw.pick(("fails", "half", "slow"))
+            yield Fault(at, "script", (node, service, kind, shape), _round(p.draw.between(1.0, 2 * p.timeout)))
+        action = p.draw.pick((Action.STOP, Action.UNFREEZE, Action.FREEZE_STOP, Action.START))
+        yield Fault(at, "order", (node, service, action.value))
+        at, point = _round(at + p.draw.about(0.5)), ()
+    yield Fault(at, "kill", (node, *point))
 
 
 def _brief_pause(p: Place) -> Iterable[Fault]:
@@ -128,7 +137,12 @@ def _disk(p: Place) -> Iterable[Fault]:
 
 
 def _store(p: Place) -> Iterable[Fault]:
-    if p.draw.chance(0.8):
+    if p.draw.chance(0.4):  # while a script runs, whose end must be remembered
+        node, at = p.node(), p.when()
+        action = p.draw.pick((Action.STOP, Action.UNFREEZE, Action.FREEZE_STOP, Action.START))
+        yield Fault(at, "order", (node, p.draw.pick(p.services), action.value))
+        yield Fault(_round(at + p.draw.about(0.3)), "disk-full", (node,), p.long())
+    elif p.draw.chance(0.65):
         yield Fault(p.when(), "disk-full", (p.node(),), p.long())
     else:
         node, at = p.node(), p.when()

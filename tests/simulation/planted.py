@@ -206,7 +206,7 @@ def _no_rollback() -> Iterator[None]:
         yield
 
 
-@bug("no-second-try", "a script's end that could not be persisted is forgotten", "store", "order", "power")
+@bug("no-second-try", "a script's end that could not be persisted is forgotten", "store", "order", "script")
 def _no_second_try() -> Iterator[None]:
     later = driver.Driver._later
 
@@ -236,12 +236,15 @@ def _damage_taken_for_new() -> Iterator[None]:
         yield
 
 
-@bug("unreadable-is-stopped", "what the record cannot tell is STOPPED", "store", "kill")
+@bug("unreadable-is-stopped", "what the record cannot tell is STOPPED", "store", "kill", "order")
 def _unreadable_is_stopped() -> Iterator[None]:
     configure = engine.Engine._configure
 
-    def hopeful(self: engine.Engine, config: Any, absent: State, now: float) -> None:
-        configure(self, config, State.STOPPED if absent is State.UNKNOWN else absent, now)
+    def hopeful(self: engine.Engine, *args: Any) -> None:
+        configure(self, *args)
+        for name, each in self.services.items():
+            if each.state is State.UNKNOWN:
+                self.services[name] = replace(each, record=replace(each.record, state=State.STOPPED))
 
     with instead(engine.Engine, "_configure", hopeful):
         yield
@@ -524,9 +527,9 @@ def _adopted_as_stopped() -> Iterator[None]:
         yield
 
 
-@bug("controller-not-believed", "what is down after a restart of nmond stays STARTED", "kill", "script", "order")
+@bug("controller-not-believed", "a start that nmond did not see end counts as done", "kill", "script", "order")
 def _controller_not_believed() -> Iterator[None]:
-    with row(State.STARTED, Trigger.FOUND_DOWN, dest=State.STARTED, do=Do.NOTHING):
+    with row(State.STARTING, Trigger.FOUND_DOWN, dest=State.STARTED, do=Do.NOTHING):
         yield
 
 
