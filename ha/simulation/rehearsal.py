@@ -51,7 +51,7 @@ def prepare(config: ClusterConfig, faults: list[Fault], *, start: float, stop: f
     moved = [replace(fault, at=fault.at + zero) for fault in faults]
     last = max(fault.at + (fault.lasts or 0.0) for fault in moved)
     noise = (*CALM, ("start", start), ("stop", stop))
-    plan = Plan("rehearsal", last, (*orders, *moved), rules, noise, "own", "rehearsal")
+    plan = Plan("rehearsal", last, (*orders, *moved), rules, noise, "own")
     return Rehearsal(plan, zero)
 
 

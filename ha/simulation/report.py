@@ -21,7 +21,12 @@ MAX_FLIGHTS = 40_000
 """More messages make a page that no browser likes; those nearest to the violation, or to the beginning, are kept."""
 _PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "report.html")
 _MARK = re.compile("@([A-Z]+)@")
-_VERDICTS = {"clean": "clean", "safety": "safety violation", "liveness": "liveness violation"}
+_VERDICTS = {
+    "clean": "clean",
+    "dual": "ran twice: nothing arbitrates",
+    "safety": "safety violation",
+    "liveness": "liveness violation",
+}
 
 
 def render(outcome: Outcome, cluster: ClusterConfig, again: str, title: str, zero: float = 0.0) -> str:
@@ -30,7 +35,8 @@ def render(outcome: Outcome, cluster: ClusterConfig, again: str, title: str, zer
     with open(_PAGE, encoding="utf-8") as file:
         page = file.read()
     findings = outcome.findings
-    kind = "safety" if findings.safety else "liveness" if findings.liveness else "clean"
+    broken = "safety" if findings.safety else "liveness" if findings.liveness else ""
+    kind = broken or ("dual" if findings.dual else "clean")
     found = [*findings.safety, *findings.liveness]
     parts = {
         "TITLE": escape(title),

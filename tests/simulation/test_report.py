@@ -110,6 +110,15 @@ def test_a_clean_history_says_so_and_holds_messages_and_plan() -> None:
     assert len(data_of(text)["flights"]) > 100
 
 
+def test_a_page_is_not_green_where_a_service_ran_twice() -> None:
+    plan = plan_of(
+        "order node1 svc1 unfreeze at 5", "order node2 svc1 unfreeze at 9", "cut all node1 at 30 for 40", seconds=90.0
+    )
+    outcome = run(plan)
+    assert outcome.clean and outcome.findings.dual == 1, "protection none: nothing could have told them"
+    assert 'class="pill dual">ran twice' in page_of(outcome)
+
+
 @pytest.fixture
 def violated(blind: None, tmp_path: Path) -> Path:
     """A page of a history in which a planted bug lets both nodes start."""
