@@ -4,6 +4,7 @@ It knows nothing of services or heartbeats.
 """
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -28,8 +29,8 @@ _HANDLED: Final = (
 def _prctl(option: int, value: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, value, 0, 0, 0) != 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, f"prctl {option}: {os.strerror(errno)}")
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl {option}: {os.strerror(number)}")
 
 
 def die_with_parent(parent: int) -> None:
@@ -150,6 +151,27 @@ def _in_child(child: Callable[[], None], failed: Callable[[str], None]) -> NoRet
                 failed(traceback.format_exc())
         finally:
             os._exit(code)
+
+
+def spawn(argv: tuple[str, ...], env: Mapping[str, str], stdin: int, output: int) -> int:
+    """Start ``argv`` without copying this process: leader of its own session, with ``output`` as standard output and
+    error, and signals as a fresh program has them. It keeps the working directory and the umask; of open files, those
+    that are inheritable (``keep_files`` lets there be none). Raises OSError.
+    """
+    files = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    return os.posix_spawn(argv[0], argv, env, file_actions=files, setsid=True, setsigmask=(), setsigdef=_HANDLED)
+
+
+def keep_files() -> None:
+    """No program that is started from now on inherits what whoever started this one left open."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        try:
+            if fd > 2:
+                os.set_inheritable(fd, False)
+        except OSError as error:
+            if error.errno != errno.EBADF:  # the one that listed the folder is closed by now
+                raise
 
 
 def become(argv: tuple[str, ...], env: Mapping[str, str], output: int, keep: int = -1) -> None:

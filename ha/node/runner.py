@@ -2,18 +2,19 @@
 
 It never waits for one, decides nothing, and knows no states: which script runs when is the engine's matter.
 
-A script and its record. A child is forked, and waits. Its pid and start time are written to ``$EZ_RUN/jobs``, and
-only then it is told to become the script; when nmond dies in between, the child sees the end of the pipe and ends
-without having done anything. So every script that ever runs has a record, and the next nmond finds it.
+A script and its record. A shell is spawned, and waits. Its pid and start time are written to ``$EZ_RUN/jobs``, and
+only then it is told to become the script; when nmond dies in between, the shell sees the end of the pipe and ends
+without having done anything. So every script that ever runs has a record, and the next nmond finds it. A shell, for it
+starts in a millisecond, and nmond's own pages stay its own: a fork of nmond costs both sides several.
 
 Output goes to a file, never to a pipe that somebody must read to its end: a daemon that the script leaves behind may
 keep it open for ever.
 """
 
+import errno
 import json
 import os
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -36,7 +37,24 @@ NO_CHECK: Final = frozenset({("/bin/true",), ("/usr/bin/true",)})
 """Stands where a service has no check script: its answer is known."""
 LINGER_S: Final = 0.05
 """How often it is looked whether the rest of a killed group is gone."""
-_GO: Final = b"g"
+_GO: Final = b"go\n"
+LAUNCHER: Final = "ezha-launch"
+"""Begins what the launcher itself says in a script's log."""
+SHELL: Final = "/bin/sh"
+_PROGRAM: Final = """\
+IFS= read -r go || exit 0
+umask 022
+cd / || exit 126
+{ IFS= read -r head <"$1"; } 2>/dev/null
+case $head in
+"#!"* | ?ELF*) ;;
+*) if [ -x "$1" ]; then echo "$0: $1: Exec format error" >&2; exit 126; fi ;;
+esac
+unset go head PWD OLDPWD SHLVL _
+exec "$@" </dev/null
+"""
+"""Any POSIX shell. One that finds neither ``#!`` nor a binary would read the file as commands of its own, an empty one
+as a success; the kernel refuses it, and so does this."""
 
 
 class Job:
@@ -44,7 +62,6 @@ class Job:
 
     __slots__ = (
         "ending",
-        "gate",
         "job",
         "killed",
         "kind",
@@ -68,8 +85,6 @@ class Job:
         self.offset = offset
         """Where in ``log`` this job's output begins."""
         self.pidfd = -1
-        self.gate: socket.socket | None = None
-        """Our end: lets the child go on, and tells afterwards why exec failed."""
         self.orphan = False
         """Not our child: how it ends cannot be known."""
         self.killed = False
@@ -153,7 +168,8 @@ class Runner:
         """``start exited 0`` and the like: how often."""
 
     def prepare(self) -> None:
-        """Make the directories. Raises OSError."""
+        """Make the directories, and leave nothing open to the scripts. Raises OSError."""
+        process.keep_files()
         os.makedirs(self._jobs_dir, mode=0o700, exist_ok=True)
         os.makedirs(self._logs_dir, mode=0o750, exist_ok=True)
 
@@ -195,40 +211,30 @@ class Runner:
 
     def _launch(self, script: RunScript) -> None:
         path, output, offset = self._output(script)
-        ours, theirs = socket.socketpair()
+        gate = -1
         try:
-            pid = process.fork(lambda: self._child(script, theirs, output))
-        except OSError:
-            ours.close()
-            raise
+            theirs, gate = os.pipe2(os.O_CLOEXEC)
+            try:
+                argv = (SHELL, "-c", _PROGRAM, LAUNCHER, *script.argv)
+                pid = process.spawn(argv, {**self._environ, **script.env}, theirs, output)
+            finally:
+                os.close(theirs)
+            job = Job(script.service, script.job, script.kind, pid, process.start_time(pid) or 0, path, offset)
+            try:
+                self._write_record(job)
+                os.write(gate, _GO)
+            except OSError as error:
+                # Without a record it must not run: closing our end makes it end without having done anything.
+                os.close(gate)
+                gate = -1
+                os.waitpid(pid, 0)
+                self._remove_record(job.service)
+                raise OSError(error.errno, f"its record cannot be written: {error}") from error
         finally:
-            theirs.close()
             os.close(output)
-        job = Job(script.service, script.job, script.kind, pid, process.start_time(pid) or 0, path, offset)
-        job.gate = ours
-        ours.setblocking(False)
-        try:
-            self._write_record(job)
-            ours.send(_GO)
-        except OSError as error:
-            # Without a record it must not run: closing our end makes it end without having done anything.
-            ours.close()
-            job.gate = None
-            os.waitpid(pid, 0)
-            self._remove_record(job.service)
-            raise OSError(error.errno, f"its record cannot be written: {error}") from error
+            if gate >= 0:
+                os.close(gate)
         self._follow(job)
-
-    def _child(self, script: RunScript, gate: socket.socket, output: int) -> None:
-        os.setsid()
-        process.close_all_but({gate.fileno(), output})
-        gate.setblocking(True)
-        if gate.recv(1) != _GO:
-            return
-        try:
-            process.become(script.argv, {**self._environ, **script.env}, output, gate.fileno())
-        except OSError as error:
-            gate.send(str(error.errno).encode())
 
     def _output(self, script: RunScript) -> tuple[str, int, int]:
         """Where the output goes: the file, its descriptor, and where this job's begins in it.
@@ -340,8 +346,8 @@ class Runner:
         assert job.ending is not None
         how, code = job.ending
         detail = self._last_line(job)
-        refusal = self._refusal(job)
-        if refusal and how is Ended.EXITED:
+        refusal = _refusal(code, detail) if how is Ended.EXITED else 0
+        if refusal:
             how, code, detail = Ended.NOT_STARTED, refusal, os.strerror(refusal)
         del self.jobs[job.service]
         self._remove_record(job.service)
@@ -351,18 +357,6 @@ class Runner:
         outcome = f"{kind.value} {how.value} {code}" if how is Ended.EXITED else f"{kind.value} {how.value}"
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         self._ended(ScriptEnded(service, job, how, code, printable(detail)[:DETAIL_CHARS]))
-
-    @staticmethod
-    def _refusal(job: Job) -> int:
-        """The errno that exec left in the gate, or 0."""
-        if job.gate is None:
-            return 0
-        with job.gate as gate:
-            try:
-                said = gate.recv(16)
-            except BlockingIOError:
-                said = b""
-        return int(said) if said.isdigit() else 0
 
     def _last_line(self, job: Job) -> str:
         try:
@@ -450,3 +444,12 @@ class Runner:
         else:
             self.jobs[job.service] = job
             self._linger(job)
+
+
+def _refusal(code: int, detail: str) -> int:
+    """The errno with which the launcher could not become the script, or 0 where it did."""
+    if code not in (126, 127) or not detail.startswith(f"{LAUNCHER}: "):
+        return 0
+    if code == 127:
+        return errno.ENOENT
+    return errno.ENOEXEC if detail.endswith(os.strerror(errno.ENOEXEC)) else errno.EACCES

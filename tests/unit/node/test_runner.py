@@ -1,6 +1,7 @@
 """The runner of scripts, with real processes of a few milliseconds."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -106,7 +107,48 @@ def test_a_script_finds_its_environment_and_nothing_else(bench: Bench) -> None:
     assert f"PATH={runner_module.PATH}\n" in text
     assert not any(line.startswith(("PYTEST", "USER=")) for line in text.splitlines())
     # 0, 1, 2, and the folder that ls itself reads.
-    assert text.splitlines()[-3:] == ["0022", "/dev/null", "4"]
+    assert text.splitlines()[-4:] == ["/", "0022", "/dev/null", "4"]
+
+
+def test_a_script_meets_signals_as_a_fresh_program_does_and_leads_its_session(bench: Bench) -> None:
+    bench.run(bench.script("grep -E '^Sig(Blk|Ign)' /proc/self/status; cut -d' ' -f5,6 /proc/$$/stat; echo $$"))
+    assert bench.result().code == 0
+    blocked, ignored, group_and_session, pid = bench.output().splitlines()[-4:]
+    ours = (1 << 31) - 1  # the C library keeps two above these for itself
+    assert int(blocked.split()[1], 16) & ours == int(ignored.split()[1], 16) & ours == 0
+    assert group_and_session == f"{pid} {pid}"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "code"),
+    [
+        ("", 0o755, errno.ENOEXEC),
+        ("touch ran\n", 0o755, errno.ENOEXEC),
+        ("#!/bin/sh\n", 0o644, errno.EACCES),
+        ("#!/nonexistent/interpreter\n", 0o755, errno.ENOENT),
+    ],
+)
+def test_what_the_kernel_refuses_to_execute_is_not_run_by_a_shell_either(
+    bench: Bench, text: str, mode: int, code: int
+) -> None:
+    path = bench.folder / "controller"
+    path.write_text(text)
+    path.chmod(mode)
+    bench.run(RunScript("web", 1, ScriptKind.START, (str(path), "start")))
+    ended = bench.result()
+    assert (ended.how, ended.code, ended.detail) == (Ended.NOT_STARTED, code, os.strerror(code))
+
+
+def test_arguments_reach_a_script_as_they_are(bench: Bench) -> None:
+    path = bench.script('for each; do echo "<$each>"; done').argv[0]
+    bench.run(RunScript("web", 1, ScriptKind.START, (path, "a b", "", "$(id)", "-c", "*")))
+    assert bench.result().code == 0
+    assert bench.output().splitlines()[-5:] == ["<a b>", "<>", "<$(id)>", "<-c>", "<*>"]
+
+
+def test_a_script_that_ends_as_the_launcher_would_has_run(bench: Bench) -> None:
+    bench.run(bench.script("echo not found; exit 127"))
+    assert bench.result() == ScriptEnded("web", 1, Ended.EXITED, 127, "not found")
 
 
 def test_a_script_that_cannot_be_executed_is_told_with_its_errno(bench: Bench) -> None:
