@@ -150,7 +150,7 @@ _RULES: list[Row] = [
     *_go(S.START_READY, T.YIELD, S.STOPPED, "claim withdrawn: {why}", None, Do.NOTHING, Mark.THAW),
     # ------------------------------------------------------------------ start
     *_go(
-        (S.STOPPED, S.UNKNOWN),
+        S.STOPPED,
         T.START,
         S.START_READY,
         "an operator asked for the start; {why}",
@@ -158,6 +158,17 @@ _RULES: list[Row] = [
         Do.NOTHING,
         Mark.CLAIM,
         Mark.THAW,
+    ),
+    *_go(
+        S.UNKNOWN,
+        T.START,
+        S.START_READY,
+        "an operator asked for the start; {why}",
+        Guard.CLEAR,
+        Do.NOTHING,
+        Mark.CLAIM,
+        Mark.THAW,
+        Mark.UNCLEAN,  # it may be up already: a claim that is withdrawn must not declare it stopped
     ),
     *_go((S.STOPPED, S.UNKNOWN), T.START, None, "{why}"),
     *_go(S.START_READY, T.START, None, "it is about to start already"),
@@ -335,7 +346,6 @@ _RULES: list[Row] = [
         "the check script forbids the start: {why}",
         None,
         Do.NOTHING,
-        Mark.CLEAN,
         Mark.THAW,
     ),
     *_go(
