@@ -149,6 +149,10 @@ class Engine(Hearing):
     def rollback(self, now: float) -> None:
         """The last step's records could not be persisted: put everything it decided back; it is tried again."""
         for name, old in self._undo.items():
+            if old.job is not None:
+                # Its end may be what could not be persisted: nobody is pressed meanwhile, nor asked again at once.
+                later = max(old.job.deadline, now + 2 * RETRY_S)
+                old = replace(old, job=replace(old.job, deadline=later))
             self.services[name] = old
             self._track(name)
             self._wakes[name] = now + RETRY_S

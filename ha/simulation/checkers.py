@@ -382,13 +382,12 @@ class Checkers:
             self.findings.situations[f"{script.kind.value} script: {how.value} {code}"] += 1
 
     def signalled(self, machine: Machine, service: str, job: int) -> None:
-        """An end that could not be persisted at once is looked at again as soon as the disk takes it."""
+        """An end is known, also where it could not be persisted at once."""
         now = machine.agenda.now
         ended = self._over.get((machine.name, service, job))
         if ended is None or any(script.job == job for script in machine.scripts.get(service, ())):
             return
-        known = max(ended, machine.awoke, machine.disturbed, machine.writable_since) + RETRY_S + 2 * TICK_S
-        if not machine.lateness and not machine.files.full and now > known:
+        if not machine.lateness and now > max(ended, machine.awoke, machine.disturbed) + RETRY_S + 2 * TICK_S:
             text = f"signals a script that ended {now - ended:.3f} s ago"
             self.violation(text, machine.name, service)
 

@@ -156,7 +156,6 @@ class Faults:
 
         def undo() -> None:
             machine.files.full = False
-            machine.writable_since = machine.agenda.now
 
         return undo
 

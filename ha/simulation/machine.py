@@ -152,8 +152,6 @@ class Machine:
         """For how long nmond was not scheduled last, by the machine's own clock, until ``awoke``."""
         self.awoke = 0.0
         self._ceased: float | None = None
-        self.writable_since = 0.0
-        """True time since which its disk takes what is written, where it does."""
         self.record_lost = False
         """Its state of record was damaged: what it remembers is no longer its past."""
         self._pace = pace
