@@ -144,10 +144,14 @@ class Engine(Hearing):
             job = self.services[name].job
             if job is not None and job.killed < 3:
                 when = min(when, job.deadline)
+        if self._unsaved_until is not None:
+            when = min(when, self._unsaved_until)
         return min(when, min(self._wakes.values(), default=when))
 
     def rollback(self, now: float) -> None:
-        """The last step's records could not be persisted: put everything it decided back; it is tried again."""
+        """The last step's records could not be persisted: put everything it decided back; it is tried again.
+
+        Heartbeats go on, with what stood before the step: silence would be taken for the death of this node."""
         for name, old in self._undo.items():
             if old.job is not None:
                 # Its end may be what could not be persisted: nobody is pressed meanwhile, nor asked again at once.
@@ -159,7 +163,8 @@ class Engine(Hearing):
         self._undo = {}
         self._entries = None
         self.incarnation, self.left = self._undo_node
-        self._persist_all = True
+        self._unsaved_until = now + RETRY_S
+        self._send_now, self._next_send = True, now
 
     def record(self) -> NodeRecord:
         """All that must outlive nmond."""
@@ -213,6 +218,7 @@ class Engine(Hearing):
             "last_step": self._last_step,
             "wakes": dict(self._wakes),
             "alerted": dict(self._alerted),
+            "unsaved_until": self._unsaved_until,
             "job": self._job,
             "counters": dict(self.counters),
             "services": [snapshot.dump(snapshot.unattended(s)) for s in self.services.values()],
@@ -248,6 +254,7 @@ class Engine(Hearing):
         last_step: float,
         wakes: Mapping[str, float],
         alerted: Mapping[str, float],
+        unsaved_until: float | None,
     ) -> None:
         """Take over what another engine object held (``snapshot.restore_engine``).
 
@@ -258,7 +265,7 @@ class Engine(Hearing):
                 self.services[name] = replace(service, config=self.services[name].config, id=self.services[name].id)
                 self._track(name)
         self._job, self._next_send, self._send_now = job, next_send, True
-        self._last_step, self._alerted = last_step, dict(alerted)
+        self._last_step, self._alerted, self._unsaved_until = last_step, dict(alerted), unsaved_until
         self._wakes = {name: at for name, at in wakes.items() if name in self.services}
         self._entries = None
         self._mark(self.services)
@@ -281,9 +288,13 @@ class Engine(Hearing):
             send = self._message(now)
             self._send_now = False
             self._next_send = now + self.period
-        names: Iterable[str] = self.services if self._persist_all else self._persist
+        unsaved = self._unsaved_until
+        everything = self._persist_all or (unsaved is not None and (now >= unsaved or bool(self._runs)))
+        names: Iterable[str] = self.services if everything else self._persist
         persist = tuple(self.services[n].record for n in names if n in self.services)
-        everything, self._persist_all = self._persist_all, False
+        self._persist_all = False
+        if persist or self._bumped or everything:
+            self._unsaved_until = None  # until the driver says otherwise, by a rollback
         return Effects(
             kill=tuple(self._kills),
             persist=persist,

@@ -49,6 +49,8 @@ class Ledger:
         self._entries: tuple[ServiceEntry, ...] | None = None
         self._dirty: dict[str, None] = {}
         self._persist_all = False
+        self._unsaved_until: float | None = None
+        """Records could not be written: tried again then, and before any script is run. None: all are on the disk."""
         self._begin()
 
     def _begin(self) -> None:

@@ -101,6 +101,7 @@ def restore_engine(
             last_step=float(plain["last_step"]),
             wakes={str(name): float(at) for name, at in plain["wakes"].items()},
             alerted={str(key): float(at) for key, at in plain["alerted"].items()},
+            unsaved_until=plain.get("unsaved_until"),
         )
         for each in plain["peers"]:
             peer = engine.peers.get(each["name"])

@@ -1,7 +1,7 @@
 """The engine among its peers: who starts, who waits, who withdraws, and why."""
 
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 
@@ -540,6 +540,45 @@ def test_a_script_that_cannot_be_killed_blocks_only_its_service_and_nothing_is_r
     cluster.end("node1", "web", code=9, how=Ended.KILLED)
     allowed = cluster.ask("node1", Action.FREEZE_STOP)
     assert cluster.answer("node1", allowed).ok
+
+
+def test_a_node_whose_records_cannot_be_written_is_heard_all_the_same():
+    """Else a full disk on the active node would look like its death, and both would run."""
+    cluster = started(services=("web", "db"))
+    host = cluster.hosts["node1"]
+    host.disk_full = True
+    asked = cluster.ask("node1", Action.STOP)
+    cluster.ask("node1", Action.UNFREEZE, "db")
+    cluster.run(5 * T)
+    assert cluster.states() == ["STARTED", "STOPPED"]
+    assert cluster.hosts["node2"].engine.peers["node1"].living
+    assert cluster.answer("node1", asked) is None, "the driver tells that nothing was done"
+    host.disk_full = False
+    cluster.run(2)
+    assert [r.state for r in host.disk.services] == [s.state for s in host.engine.services.values()]
+
+
+def test_while_records_cannot_be_written_they_are_tried_again_once_a_second():
+    cluster = Cluster(config(timeout=0.5))
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.run(1)
+    host = cluster.hosts["node1"]
+    assert host.state() is S.STARTED
+    host.disk_full = True
+    cluster.ask("node1", Action.STOP)
+    tried, sent = [], []
+    for _ in range(100):
+        cluster.now = host.engine.next_deadline()
+        effects = host.engine.handle(Tick(), cluster.now)
+        assert not effects.run
+        if effects.persist:
+            host.engine.rollback(cluster.now)
+            tried.append(cluster.now)
+        elif effects.send is not None:
+            sent.append(cluster.now)
+    assert len(tried) > 5
+    assert all(later - earlier >= 1 for earlier, later in pairwise(tried))
+    assert all(later - earlier < 2 * host.engine.period for earlier, later in pairwise(sent))
 
 
 def test_records_that_cannot_be_written_take_the_step_back_and_it_is_tried_again():
