@@ -165,8 +165,15 @@ def _order(p: Place) -> Iterable[Fault]:
 
 
 def _both(p: Place) -> Iterable[Fault]:
-    """Several people at several nodes at the same moment."""
+    """Several people at several nodes at the same moment, or at one node before the first has his answer."""
     at, service = p.when(), p.draw.pick(p.services)
+    if p.draw.chance(0.3):
+        node = p.node()
+        for _ in range(p.draw.whole(2, 4)):
+            action = p.draw.pick(_USUAL)
+            yield Fault(_round(at), "order", (node, service, action.value))
+            at += p.draw.pick((0.0, 0.0002, 0.05, 0.7))
+        return
     for node in p.nodes:
         action = p.draw.pick((Action.START, Action.UNFREEZE, Action.FREEZE_STOP, Action.STOP))
         yield Fault(_round(at + p.draw.pick((0.0, 0.0001, 0.001, 0.05))), "order", (node, service, action.value))
