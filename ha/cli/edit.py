@@ -50,7 +50,9 @@ def add_service(layout: Layout, name: str, script: str, primary: str, secondary:
 
 
 def remove_service(layout: Layout, name: str, override: bool) -> int:
-    """Forget a service. Raises CliError where it may be up here and nobody overrides."""
+    """Forget a service. Raises CliError where it may be up here.
+
+    ``override``: all the same, where no nmond runs. One that runs never lets go of what it looks after."""
     use_packages()
     try:
         status: Answer | None = ask(layout, {"op": "status"})
@@ -60,7 +62,8 @@ def remove_service(layout: Layout, name: str, override: bool) -> int:
         _remove_offline(layout, name, override)
         code = 0
     else:
-        _refuse_running(name, _state_here(status, name), override)
+        if trouble := _held_by_nmond(status, name):
+            raise CliError(trouble)
         _remove_line(layout, name)
         code = _reload(layout)
     if code == 0:
@@ -68,21 +71,21 @@ def remove_service(layout: Layout, name: str, override: bool) -> int:
     return code
 
 
-def _state_here(status: Answer, name: str) -> str:
+def _held_by_nmond(status: Answer, name: str) -> str:
+    """Why a running nmond would not let go of the service; empty where it would."""
     for service in status["services"]:
-        if service["name"] == name:
-            for member in service["nodes"]:
-                if member["node"] == status["node"]:
-                    return str(member["state"])
+        if service["name"] != name:
+            continue
+        states = [member["state"] for member in service["nodes"] if member["node"] == status["node"]]
+        if service.get("job"):
+            return f"the {service['job']} script of {name} is running: wait for its end"
+        if states == ["UNKNOWN"]:
+            return f"the state of {name} here is not known: stop it, or force-stop it first"
+        if states and states[0] in _MAY_BE_UP:
+            return f"{name} is {states[0]} here: freeze-stop it first"
+        if service.get("unclean"):
+            return f"parts of {name} may be up here: force-stop it first"
     return ""
-
-
-def _refuse_running(name: str, state: str, override: bool) -> None:
-    """Nobody would look after it any more: not its peer, not ``ezha.init stop``."""
-    if state in _MAY_BE_UP and not override:
-        raise CliError(
-            f"{name} is {state} here: freeze-stop it first (--i-know removes it all the same, and leaves it up)"
-        )
 
 
 def _remove_line(layout: Layout, name: str) -> None:
@@ -96,6 +99,7 @@ def _remove_line(layout: Layout, name: str) -> None:
 
 def _remove_offline(layout: Layout, name: str, override: bool) -> None:
     """The line, the record and the state files of a service, while no nmond can write them."""
+    from ha.fsm.evidence import may_run
     from ha.node.boot import boot_identity
     from ha.node.lock import HeldError, node_lock
     from ha.node.names import valid_name
@@ -109,10 +113,15 @@ def _remove_offline(layout: Layout, name: str, override: bool) -> None:
             if loaded.unreadable and not override:
                 raise CliError("; ".join(loaded.problems) + " (--i-know removes the service all the same)")
             record = loaded.record
-            states = {entry.name: entry.state.name for entry in record.services} if record else {}
-            _refuse_running(name, "" if loaded.boot else states.get(name, ""), override)
+            known = next((entry for entry in record.services if entry.name == name), None) if record else None
+            if known is not None and may_run(known) and not (loaded.boot or override):
+                # Nobody would look after it any more: not its peer, not ``ezha.init stop``.
+                state = f"{known.state.name}{', and parts may be up,' if known.unclean else ''}"
+                raise CliError(
+                    f"{name} is {state} here: freeze-stop it first (--i-know removes it all the same, and leaves it up)"
+                )
             _remove_line(layout, name)
-            if record is not None and name in states and not loaded.unreadable:
+            if record is not None and known is not None and not loaded.unreadable:
                 # A record of an earlier boot stays one: what reads it next must see that a boot came since.
                 store.save(_without(record, name), "earlier" if loaded.boot else boot_id)
             if valid_name(name):

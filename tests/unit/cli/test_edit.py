@@ -101,27 +101,69 @@ def test_a_removed_service_is_forgotten_and_begins_anew(prefix: Path) -> None:
 
 
 @pytest.mark.parametrize(("override", "code"), [([], 1), (["--i-know"], 0)])
+@pytest.mark.parametrize(
+    ("state", "unclean", "says"),
+    [
+        (State.STARTED, False, "STARTED here"),
+        (State.UNKNOWN, False, "UNKNOWN here"),
+        (State.START_FAILED, True, "START_FAILED, and parts may be up, here"),
+    ],
+)
 def test_a_service_that_may_be_up_is_not_removed_unasked(
-    override: list[str], code: int, prefix: Path, capsys: pytest.CaptureFixture[str]
+    state: State,
+    unclean: bool,
+    says: str,
+    override: list[str],
+    code: int,
+    prefix: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert service.main(ADD) == 0
-    record = NodeRecord(5, (ServiceRecord("p26.opensvc.com", State.STARTED),))
+    record = NodeRecord(5, (ServiceRecord("p26.opensvc.com", state, unclean=unclean),))
     Store(Layout(str(prefix)), NODE).save(record, boot_identity())
     assert service.main(["-r", "p26.opensvc.com", *override]) == code
     assert (services(prefix) == "") is (code == 0)
     if code:
-        assert "p26.opensvc.com is STARTED here: freeze-stop it first" in capsys.readouterr().err
+        assert f"p26.opensvc.com is {says}: freeze-stop it first" in capsys.readouterr().err
 
 
-def test_a_running_nmond_is_asked_whether_the_service_is_up(
-    run_dir: str, prefix: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("state", "more", "says"),
+    [
+        ("STARTED", {}, "p26.opensvc.com is STARTED here: freeze-stop it first"),
+        ("STOP_FAILED", {"unclean": True}, "p26.opensvc.com is STOP_FAILED here"),
+        ("START_FAILED", {"unclean": True}, "parts of p26.opensvc.com may be up here: force-stop it first"),
+        ("UNKNOWN", {}, "not known"),
+        ("FROZEN_STOP", {"job": "status"}, "the status script of p26.opensvc.com is running"),
+    ],
+)
+@pytest.mark.parametrize("override", [[], ["--i-know"]])
+def test_what_a_running_nmond_looks_after_is_not_removed(
+    state: str,
+    more: dict[str, object],
+    says: str,
+    override: list[str],
+    run_dir: str,
+    prefix: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """It would refuse the new file, and every later one, until the line is put back."""
     assert service.main(ADD) == 0
-    up = fake.service("p26.opensvc.com", (NODE, "STARTED"), ("peer", "STOPPED"))
+    before = services(prefix)
+    up = fake.service("p26.opensvc.com", (NODE, state), ("peer", "STOPPED")) | more
     with fake.nmond(run_dir, {"status": fake.final(node=NODE, pid=1, services=[up]), "reload": RELOADED}) as nmond:
-        assert service.main(["-r", "p26.opensvc.com"]) == 1
+        assert service.main(["-r", "p26.opensvc.com", *override]) == 1
         assert [request["op"] for request in nmond.asked] == ["status"]
-        assert service.main(["-r", "p26.opensvc.com", "--i-know"]) == 0
+    assert says in capsys.readouterr().err
+    assert services(prefix) == before
+
+
+def test_what_is_down_is_removed_while_nmond_runs(run_dir: str, prefix: Path) -> None:
+    assert service.main(ADD) == 0
+    down = fake.service("p26.opensvc.com", (NODE, "FROZEN_STOP"), ("peer", "STARTED"))
+    with fake.nmond(run_dir, {"status": fake.final(node=NODE, pid=1, services=[down]), "reload": RELOADED}) as nmond:
+        assert service.main(["-r", "p26.opensvc.com"]) == 0
+        assert [request["op"] for request in nmond.asked] == ["status", "reload"]
     assert services(prefix) == ""
 
 
