@@ -28,14 +28,16 @@ What is modelled, and what is not:
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Final, NamedTuple
 
 from ha.fsm.config import ClusterConfig, PathConfig, PathId, ServiceConfig
 from ha.fsm.events import Command, Effects, Ended, Event, MessageReceived, RunScript, ScriptEnded, Tick
 from ha.fsm.identity import service_id
-from ha.fsm.message import Heartbeat, Incarnation, ServiceEntry
-from ha.fsm.record import NodeRecord, ServiceRecord
+from ha.fsm.message import Ack, Heartbeat, Incarnation, ServiceEntry
+from ha.fsm.record import NodeRecord
 from ha.fsm.service import ORPHAN
 from ha.fsm.states import Action, ScriptKind, State
 from ha.fsm.table import HOLDING
@@ -47,7 +49,6 @@ WEB: Final = "web"
 SERVICE: Final = service_id(WEB, NODES)
 T: Final = 5
 """Seconds, which are steps."""
-IN_FLIGHT: Final = 2
 FOREVER: Final = float("inf")
 ORDER: tuple[str, ...] = ("persist", "send", "run")
 """What a driver owes after an event, one after the other (``ha.fsm.events.Effects``)."""
@@ -118,7 +119,7 @@ class Packet(NamedTuple):
     """A message under way."""
 
     message: Heartbeat
-    sent: float
+    sent: int
 
 
 class Script(NamedTuple):
@@ -128,13 +129,39 @@ class Script(NamedTuple):
     job: int
 
 
+class Said(NamedTuple):
+    """A message as any receiver may take it: who counts how many came before must do so in numbers of its own."""
+
+    message: Heartbeat
+    """Without incarnation, sequence number and acknowledgements."""
+    heard: int
+    """What it tells the receiver of its own messages: see ``acknowledged``."""
+    claim: int
+    """0: there is no claim; 1: its first message; 2: a later one."""
+
+
+class Sign(Enum):
+    """What becomes of a sender without a message."""
+
+    LIFE = "a new nmond: what it sends from now on is of a new incarnation"
+    UNCLAIM = "its claim is over, whatever becomes of it"
+
+
+Word = Said | Sign
+
+
 @dataclass(slots=True)
 class Host:
-    """A machine. Replaced, never changed, once its world is finished."""
+    """A machine. Replaced, never changed, once a move is over.
 
+    It knows of the other machine what messages have brought, and nothing else; so what it does depends on itself and
+    on the message that comes. Its time and its numbers of messages are its own: only differences count."""
+
+    node: int
     engine: Probe | None
     """None: it is off."""
     disk: NodeRecord
+    now: int = 100
     script: Script | None = None
     untold: ScriptEnded | None = None
     """Its script ended while nmond was paused."""
@@ -144,63 +171,48 @@ class Host:
     """Steps so far; -1: it is not."""
     frozen: bool = False
     """The last that an operator said of it is that it must not start here."""
-    reached: float = -1000.0
+    reached: int = -1000
     """When the newest of the other's messages that reached this node was sent."""
-    contested: bool = False
-    """It went ahead when nothing of the other had reached it for T, though the other lived, and claimed or held; and
-    the other has not given that up since. No node could have known better: silence for T is not told from death."""
-    unread: int = 0
-    """So many messages came while nmond was paused, and wait."""
-    inbox: tuple[Packet, ...] = ()
-    tape: Packet | None = None
-    """An old message to this node that may come again."""
+    life: int = 0
+    """The other's present incarnation, as messages to here number it."""
+    claim: int = 0
+    """The first message of its present claim that was heard; 0: none."""
 
     def copy(self) -> "Host":
-        return Host(
-            self.engine.copy() if self.engine is not None else None,
-            self.disk,
-            self.script,
-            self.untold,
-            self.up,
-            self.paused,
-            self.frozen,
-            self.reached,
-            self.contested,
-            self.unread,
-            self.inbox,
-            self.tape,
-        )
+        """A copy whose engine may take a step."""
+        twin = self.sibling()
+        twin.engine = self.engine.copy() if self.engine is not None else None
+        return twin
 
     def sibling(self) -> "Host":
         """A copy for what comes from outside: the engine is the same one, and must not take a step."""
-        return Host(
-            self.engine,
-            self.disk,
-            self.script,
-            self.untold,
-            self.up,
-            self.paused,
-            self.frozen,
-            self.reached,
-            self.contested,
-            self.unread,
-            self.inbox,
-            self.tape,
-        )
+        return copy(self)
+
+    @property
+    def contends(self) -> bool:
+        """Whether it claims or holds the service, or has it up."""
+        state = self.disk.services[0].state
+        return self.engine is not None and (self.up or state is State.START_READY or state in HOLDING)
+
+    @property
+    def lonely(self) -> bool:
+        """Nothing of the other has reached it for T."""
+        return self.now - self.reached >= T
+
+    def fresh(self, message: Heartbeat) -> int:
+        """Of a message of the other: 0 of an older incarnation, 1 of the present one, 2 not before its claim."""
+        if message.incarnation.counter != self.life:
+            return 0
+        return 2 if self.claim and message.seq >= self.claim else 1
+
+
+def claim_of(host: Host) -> int:
+    """The first message of its own present claim; 0: it has none that was sent."""
+    return 0 if host.engine is None else host.engine.services[WEB].claim_seq
 
 
 class Violation(Exception):
     """A checker's finding."""
-
-
-class Unarbitrated(Exception):
-    """Both run, and no message could have told them: only an arbiter beside the paths could."""
-
-
-def contends(host: Host) -> bool:
-    """Whether it claims or holds the service, or has it up."""
-    state = host.disk.services[0].state
-    return host.engine is not None and (host.up or state is State.START_READY or state in HOLDING)
 
 
 def entry_of(message: Heartbeat) -> ServiceEntry:
@@ -208,254 +220,190 @@ def entry_of(message: Heartbeat) -> ServiceEntry:
     return message.services[0]
 
 
-@dataclass(slots=True)
-class World:
-    """Everything that a history has come to."""
+# ------------------------------------------------------------------------------------------------ moves
 
-    hosts: list[Host]
-    now: int
-    faults: int
-    commands: int
-    cells: Counter[Cell] = field(default_factory=Counter)
-    absorbed: int = 0
-    """Bit k: a plain heartbeat was taken in by node k in the move that led here."""
 
-    # ------------------------------------------------------------------------------------- beginning
+def waits(host: Host, bounds: Bounds) -> bool:
+    """Whether something must happen here before time goes on, whatever is under way to it."""
+    if host.engine is None:
+        return False
+    if host.paused >= 0:
+        return host.paused >= bounds.pause
+    return host.engine.next_deadline() <= host.now or host.untold is not None
 
-    @classmethod
-    def booted(cls, states: tuple[State, State], bounds: Bounds, cells: Counter[Cell]) -> "World":
-        """Both machines boot at once."""
-        records = [NodeRecord(0, (ServiceRecord(WEB, state),)) for state in states]
-        hosts = [Host(None, record, frozen=record.services[0].state is State.FROZEN_STOP) for record in records]
-        world = cls(hosts, 0, bounds.faults, bounds.commands, cells)
-        for node in range(2):
-            world._begin(node, boot=True)
-        return world
 
-    def _begin(self, node: int, *, boot: bool) -> None:
+def moves(host: Host, faults: int, commands: int, bounds: Bounds) -> Iterator[Move]:
+    """Everything that may happen next to this machine, but for the time and for messages."""
+    node, engine = host.node, host.engine
+    if engine is None:
+        yield Move(Kind.BOOT, node)
+        return
+    if faults:
+        yield from _faults(host, bounds)
+    if host.script is not None:
+        yield Move(Kind.END, node)
+    if host.paused >= 0:
+        if host.paused > 0:
+            yield Move(Kind.RESUME, node)
+        return
+    if engine.next_deadline() <= host.now:
+        yield Move(Kind.TICK, node)
+    if host.untold is not None:
+        yield Move(Kind.END, node)
+    if commands:
+        for number, action in enumerate(bounds.actions):
+            if useful(engine, action):
+                yield Move(Kind.COMMAND, node, 0, number)
+
+
+def _faults(host: Host, bounds: Bounds) -> Iterator[Move]:
+    node = host.node
+    for kind in bounds.kinds:
+        if kind == "fail" and host.script is not None:
+            yield Move(Kind.FAIL, node)
+        elif kind == "crash":
+            yield Move(Kind.CRASH, node)
+        elif kind == "off":
+            yield Move(Kind.OFF, node)
+        elif kind == "pause" and host.paused < 0:
+            yield Move(Kind.PAUSE, node)
+
+
+def cost(move: Move) -> int:
+    """So many faults."""
+    return (move.kind in _FAULTS) + (move.cut > 0) + move.lost.bit_count()
+
+
+def cuts(move: Move, effects: Effects | None) -> Iterator[Move]:
+    """The same move with the death of nmond in the middle of it."""
+    if effects is None:
+        return
+    if effects.run or (effects.persist and effects.send is not None):
+        if effects.persist:
+            yield move._replace(cut=1)
+        if effects.run:
+            yield move._replace(cut=2)
+    if move.kind in (Kind.END, Kind.FAIL):
+        yield move._replace(cut=3)
+
+
+class Doing:
+    """A move of one machine: the machine afterwards, and what it did that others must be told or asked about."""
+
+    def __init__(
+        self,
+        before: Host,
+        move: Move,
+        bounds: Bounds,
+        cells: Counter[Cell],
+        packet: Packet | None = None,
+        last: int = 0,
+    ) -> None:
+        """``packet``: the message that comes; ``last``: of a step of time, when the last that waits here was sent
+        (0: none does). Raises Violation."""
+        self.cells = cells
+        self.words: list[Word] = []
+        self.ran: list[ScriptKind] = []
+        self.effects: Effects | None = None
+        claimed = claim_of(before) != 0
+        if move.kind in _STEPS:
+            self.host = before.copy()
+            self.effects = self._step(self._event(move, bounds, packet), move.cut)
+        elif move.kind == Kind.TIME:
+            self.host = before.sibling()
+            self._pass_time(last)
+        else:
+            self.host = before.sibling()
+            self._happen(move.kind)
+        if claimed and not claim_of(self.host) and Sign.LIFE not in self.words:
+            self.words.append(Sign.UNCLAIM)
+
+    def _happen(self, kind: int) -> None:
+        """What is not a step of the engine that is there."""
+        host = self.host
+        match kind:
+            case Kind.CRASH:
+                self._begin(boot=False)
+            case Kind.OFF:
+                host.engine, host.script, host.untold = None, None, None
+                host.up, host.paused = False, -1
+            case Kind.BOOT:
+                self._begin(boot=True)
+            case Kind.PAUSE:
+                host.paused = 0
+            case Kind.RESUME:
+                host.paused = -1
+            case _:
+                raise AssertionError(kind)
+
+    def _event(self, move: Move, bounds: Bounds, packet: Packet | None) -> Event | None:
+        """What nmond learns; None: nothing yet."""
+        host, kind = self.host, move.kind
+        if kind in (Kind.END, Kind.FAIL):
+            event = _script_ends(host, kind == Kind.END)
+            host.untold = event if host.paused >= 0 else None
+            return event if host.paused < 0 else None
+        if kind == Kind.COMMAND:
+            return Command("c", WEB, bounds.actions[move.action])
+        if kind == Kind.TICK:
+            return Tick()
+        assert packet is not None
+        return _heard(host, packet, packet.sent if kind == Kind.DELIVER else host.now)
+
+    def _pass_time(self, last: int) -> None:
+        host = self.host
+        host.now += 1
+        if host.paused >= 0:
+            host.paused += 1
+            host.reached = max(host.reached, last or host.reached)
+        elif not last:
+            self._beat()
+
+    def _beat(self) -> None:
+        """The heartbeat of a new period, where the look at the time does nothing else."""
+        host, now = self.host, self.host.now
+        engine = host.engine
+        if engine is None or host.untold is not None:
+            return
+        if engine.next_send > now or any(at <= now for _, at in engine.wakes):
+            return
+        if any(not p.silent and p.silent_at <= now for p in engine.peers.values()):
+            return
+        beating = engine.copy()
+        service = beating.services[WEB]
+        effects = beating.handle(Tick(), now)
+        if beating.services[WEB] is service and effects.send is not None and not effects.persist:
+            host.engine = beating
+            self._send(effects.send)
+
+    def _begin(self, *, boot: bool) -> None:
         """A new nmond, from what the disk holds."""
-        host = self.hosts[node]
-        counter = host.disk.incarnation + 1
+        host = self.host
         orphans = {WEB: host.script.kind} if host.script is not None else {}
         if host.script is not None:
             host.script = Script(host.script.kind, ORPHAN)
-        host.untold, host.paused, host.unread = None, -1, 0
+        host.untold, host.paused = None, -1
         host.engine = Probe(
             CLUSTER,
-            NODES[node],
+            NODES[host.node],
             host.disk,
-            Incarnation(counter, node + 1),
-            self.now,
+            Incarnation(host.disk.incarnation + 1, host.node + 1),
+            host.now,
             boot=boot,
             orphans=orphans,
             cells=self.cells,
         )
-        self._carry_out(node, host.engine.start(self.now), 0)
+        host.engine.seq = 1  # as if a message had gone before: so there is always a number before a claim's
+        self.words.append(Sign.LIFE)
+        self._carry_out(host.engine.start(host.now), 0)
 
-    # ----------------------------------------------------------------------------------------- moves
-
-    def moves(self, bounds: Bounds) -> Iterator[Move]:
-        """Everything that may happen next."""
-        waits = False
-        for node in range(2):
-            host = self.hosts[node]
-            engine = host.engine
-            if engine is None:
-                yield Move(Kind.BOOT, node)
-                continue
-            if self.faults:
-                yield from self._faults(node, host, bounds)
-            if host.script is not None:
-                yield Move(Kind.END, node)
-            if host.paused >= 0:
-                if host.paused > 0:
-                    yield Move(Kind.RESUME, node)
-                waits = waits or host.paused >= bounds.pause
-                continue
-            if host.inbox:
-                yield Move(Kind.DELIVER, node)
-            due = engine.next_deadline() <= self.now
-            if due and not (host.unread and engine.looks_by(self.now)):
-                yield Move(Kind.TICK, node)
-            waits = waits or due or bool(host.inbox) or host.untold is not None
-            if host.untold is not None:
-                yield Move(Kind.END, node)
-            if self.commands:
-                for number, action in enumerate(bounds.actions):
-                    if useful(engine, action):
-                        yield Move(Kind.COMMAND, node, 0, number)
-        if not waits:
-            yield Move(Kind.TIME)
-
-    def _faults(self, node: int, host: Host, bounds: Bounds) -> Iterator[Move]:
-        for kind in bounds.kinds:
-            if kind == "lose" and host.inbox:
-                yield Move(Kind.LOSE, node)
-            elif kind == "fail" and host.script is not None:
-                yield Move(Kind.FAIL, node)
-            elif kind == "crash":
-                yield Move(Kind.CRASH, node)
-            elif kind == "off":
-                yield Move(Kind.OFF, node)
-            elif kind == "pause" and host.paused < 0:
-                yield Move(Kind.PAUSE, node)
-            elif kind == "replay" and host.tape is not None and host.paused < 0:
-                yield Move(Kind.REPLAY, node)
-
-    def after(self, move: Move, bounds: Bounds) -> tuple["World", Effects | None]:
-        """This world stays as it is. Raises Violation or Unarbitrated."""
-        world, effects = self._after(move, bounds)
-        for node in range(2):
-            if world.hosts[node].inbox is not self.hosts[node].inbox or move.kind == Kind.TIME:
-                world._absorb(node, move.lost)
-            if world.hosts[node].contested and not contends(world.hosts[1 - node]):
-                host = world.hosts[node] = world.hosts[node].sibling()
-                host.contested = False
-        return world, effects
-
-    def _after(self, move: Move, bounds: Bounds) -> tuple["World", Effects | None]:
-        kind, node, cut, number, _ = move
-        hosts = self.hosts.copy()
-        world = World(hosts, self.now, self.faults, self.commands, self.cells)
-        if kind == Kind.TIME:
-            world._pass_time()
-            return world, None
-        stepping = kind in _STEPS
-        host = hosts[node] = hosts[node].copy() if stepping else hosts[node].sibling()
-        if cut or kind in _FAULTS:
-            world.faults -= 1 + (1 if cut and kind in _FAULTS else 0)
-        match kind:
-            case Kind.LOSE:
-                host.inbox, host.unread = host.inbox[1:], max(0, host.unread - 1)
-            case Kind.CRASH:
-                world._begin(node, boot=False)
-            case Kind.OFF:
-                host.engine, host.script, host.untold = None, None, None
-                host.up, host.paused, host.inbox, host.unread = False, -1, (), 0
-            case Kind.BOOT:
-                world._begin(node, boot=True)
-            case Kind.PAUSE:
-                host.paused = 0
-            case Kind.RESUME:
-                host.paused, host.unread = -1, len(host.inbox)
-            case Kind.END | Kind.FAIL:
-                event = world._script_ends(host, kind == Kind.END)
-                if host.paused >= 0:
-                    host.untold = event
-                    return world, None
-                host.untold = None
-                return world, world._step(node, event, cut)
-            case Kind.TICK:
-                return world, world._step(node, Tick(), cut)
-            case Kind.DELIVER:
-                packet, host.inbox, host.unread = host.inbox[0], host.inbox[1:], max(0, host.unread - 1)
-                return world, world._hear(node, packet, packet.sent, cut)
-            case Kind.REPLAY:
-                assert host.tape is not None
-                return world, world._hear(node, host.tape, self.now, cut)
-            case Kind.COMMAND:
-                world.commands -= 1
-                command = Command("c", WEB, bounds.actions[number])
-                return world, world._step(node, command, cut)
-        return world, None
-
-    def variants(self, move: Move, next_world: "World", effects: Effects | None) -> Iterator[Move]:
-        """The same move with a fault in the middle of it."""
-        spare = self.faults - (1 if move.kind in _FAULTS else 0)
-        taken = next_world.absorbed
-        for lost in (1, 2, 3):
-            if not lost & ~taken and spare >= lost.bit_count():
-                yield move._replace(lost=lost)
-        if effects is None or not spare:
-            return
-        if effects.run or (effects.persist and effects.send is not None):
-            if effects.persist:
-                yield move._replace(cut=1)
-            if effects.run:
-                yield move._replace(cut=2)
-        if move.kind in (Kind.END, Kind.FAIL):
-            yield move._replace(cut=3)
-
-    def _pass_time(self) -> None:
-        self.now += 1
-        for node in range(2):
-            host = self.hosts[node]
-            if host.paused >= 0:
-                host = self.hosts[node] = host.sibling()
-                host.paused += 1
-                for packet in host.inbox:
-                    host.reached = max(host.reached, packet.sent)
-        for node in range(2):
-            self._beat(node)
-
-    def _beat(self, node: int) -> None:
-        """The heartbeat of a new period, where the look at the time does nothing else."""
-        host = self.hosts[node]
+    def _step(self, event: Event | None, cut: int) -> Effects | None:
+        host = self.host
         engine = host.engine
-        if engine is None or host.paused >= 0 or host.untold is not None or any(p.sent < self.now for p in host.inbox):
-            return
-        if engine.next_send > self.now or any(at <= self.now for _, at in engine.wakes):
-            return
-        if any(not p.silent and p.silent_at <= self.now for p in engine.peers.values()):
-            return
-        beaten = host.copy()
-        engine = beaten.engine
+        if event is None:
+            return None
         assert engine is not None
-        service = engine.services[WEB]
-        effects = engine.handle(Tick(), self.now)
-        if engine.services[WEB] is service and effects.send is not None and not effects.persist:
-            self.hosts[node] = beaten
-            self._send(node, effects.send)
-
-    def _absorb(self, node: int, lost: int) -> None:
-        """A plain heartbeat is taken in, or lost, as soon as it is sent."""
-        host = self.hosts[node]
-        engine = host.engine
-        if len(host.inbox) != 1 or engine is None or host.paused >= 0 or host.untold is not None:
-            return
-        packet = host.inbox[0]
-        if packet.sent != self.now or not plain(engine, packet.message, self.now):
-            return
-        self.absorbed |= 1 << node
-        if lost & (1 << node):
-            host = self.hosts[node] = host.sibling()
-            host.inbox = ()
-            self.faults -= 1
-            return
-        host = self.hosts[node] = host.copy()
-        host.inbox = ()
-        engine = host.engine
-        assert engine is not None
-        service = engine.services[WEB]
-        effects = self._hear(node, packet, packet.sent, 0)
-        assert engine.services[WEB] is service and effects.send is None, "a plain heartbeat changes nothing"
-
-    def _script_ends(self, host: Host, good: bool) -> ScriptEnded:
-        """What it did to the machine, and what nmond will be told."""
-        if host.untold is not None:
-            return host.untold
-        assert host.script is not None
-        (kind, job), host.script = host.script, None
-        up = host.up
-        if kind is ScriptKind.STOP and good:
-            host.up = False
-        if job == ORPHAN:
-            return ScriptEnded(WEB, job, Ended.LOST)
-        code = (0 if up else 3) if kind is ScriptKind.STATUS and good else 0 if good else 1
-        return ScriptEnded(WEB, job, Ended.EXITED, code)
-
-    def _hear(self, node: int, packet: Packet, arrival: float, cut: int) -> Effects:
-        host = self.hosts[node]
-        host.reached = max(host.reached, packet.sent)
-        return self._step(node, MessageReceived(packet.message, PathId(NODES[1 - node], 0), arrival), cut)
-
-    # ---------------------------------------------------------------------------------------- a step
-
-    def _step(self, node: int, event: Event, cut: int) -> Effects:
-        host = self.hosts[node]
-        engine = host.engine
-        assert engine is not None
-        effects = engine.handle(event, self.now)
+        effects = engine.handle(event, host.now)
         if engine.unexpected:
             raise Violation(engine.unexpected)
         state = engine.services[WEB].state
@@ -463,80 +411,112 @@ class World:
             host.frozen = False
         elif state is State.FROZEN_STOP:
             host.frozen = True
-        self._carry_out(node, effects, cut)
+        self._carry_out(effects, cut)
         if cut:
-            self._begin(node, boot=False)
+            self._begin(boot=False)
         return effects
 
-    def _carry_out(self, node: int, effects: Effects, cut: int) -> None:
+    def _carry_out(self, effects: Effects, cut: int) -> None:
         """As the driver does. ``cut``: see ``Move``."""
         for what in ORDER[: _LIVES[cut]]:
             if what == "persist":
-                self._persist(node, effects)
+                self._persist(effects)
             elif what == "send":
                 if effects.send is not None:
-                    self._send(node, effects.send)
+                    self._send(effects.send)
             else:
                 for script in effects.run:
-                    self._run(node, script)
+                    self._run(script)
 
-    def _persist(self, node: int, effects: Effects) -> None:
-        host = self.hosts[node]
+    def _persist(self, effects: Effects) -> None:
         if effects.persist or effects.incarnation:
-            assert host.engine is not None
-            host.disk = host.engine.record()
+            assert self.host.engine is not None
+            self.host.disk = self.host.engine.record()
 
-    def _send(self, node: int, message: Heartbeat) -> None:
-        other = self.hosts[1 - node]
-        if other.engine is None:
-            return
-        other = self.hosts[1 - node] = other.sibling()
-        packet = Packet(message, self.now)
-        inbox = other.inbox
-        last = inbox[-1] if inbox else None
-        full = len(inbox) >= IN_FLIGHT or other.paused >= 0
-        replaces = last is not None and full and last.message.incarnation == message.incarnation
-        if last is not None and entry_of(last.message) != entry_of(message):
-            other.tape = last
-        elif other.tape is None or last is None:
-            other.tape = self._older(other, message) or other.tape
-        other.inbox = (*(inbox[:-1] if replaces else inbox[-IN_FLIGHT + 1 :]), packet)
+    def _send(self, message: Heartbeat) -> None:
+        host = self.host
+        assert host.engine is not None
+        newest = host.engine.peers[NODES[1 - host.node]].newest
+        heard = 0 if newest is None else host.fresh(newest)
+        began = host.engine.services[WEB].claim_seq
+        claim = 0 if not began else 1 if began == message.seq else 2
+        self.words.append(Said(bare(message), heard, claim))
 
-    def _older(self, receiver: Host, message: Heartbeat) -> Packet | None:
-        """What the receiver heard last, where the news now differs."""
-        assert receiver.engine is not None
-        for peer in receiver.engine.peers.values():
-            newest = peer.newest
-            if newest is not None and entry_of(newest) != entry_of(message):
-                return Packet(newest, peer.arrival)
-        return None
-
-    def _run(self, node: int, script: RunScript) -> None:
-        host, other = self.hosts[node], self.hosts[1 - node]
-        name = NODES[node]
-        engine = host.engine
+    def _run(self, script: RunScript) -> None:
+        host = self.host
+        name, engine = NODES[host.node], host.engine
         assert engine is not None
         if host.script is not None:
             raise Violation(f"two scripts at once on {name}: {host.script.kind.value} and {script.kind.value}")
         if engine.record().services != host.disk.services:
             raise Violation(f"{name} runs its {script.kind.value} script before its state is on the disk")
-        if script.kind is ScriptKind.CHECK:
-            host.contested = self.now - host.reached >= T and contends(other)
-        elif script.kind is ScriptKind.START:
+        if script.kind is ScriptKind.START:
             if host.frozen:
                 raise Violation(f"{name} starts the service, though it is frozen there")
-            if other.up:
-                self._both(host, other, node)
             host.up = True
         host.script = Script(script.kind, script.job)
+        self.ran.append(script.kind)
 
-    def _both(self, host: Host, other: Host, node: int) -> None:
-        said = other.disk.services[0]
-        part = ", unclean" if said.unclean else ""
-        text = f"{NODES[node]} starts the service while it is up on {NODES[1 - node]} ({said.state.name}{part} there)"
-        if host.contested or other.contested:
-            raise Unarbitrated(f"{text}; one of them went ahead after {T} s without a word of the other")
-        raise Violation(text)
+
+def bare(message: Heartbeat) -> Heartbeat:
+    """What it says, without which of many it is."""
+    return replace(message, incarnation=Incarnation(0, message.incarnation.nonce), seq=0, acks=())
+
+
+def _script_ends(host: Host, good: bool) -> ScriptEnded:
+    """What it did to the machine, and what nmond will be told."""
+    if host.untold is not None:
+        return host.untold
+    assert host.script is not None
+    (kind, job), host.script = host.script, None
+    up = host.up
+    if kind is ScriptKind.STOP and good:
+        host.up = False
+    if job == ORPHAN:
+        return ScriptEnded(WEB, job, Ended.LOST)
+    code = (0 if up else 3) if kind is ScriptKind.STATUS and good else 0 if good else 1
+    return ScriptEnded(WEB, job, Ended.EXITED, code)
+
+
+def _heard(host: Host, packet: Packet, arrival: float) -> MessageReceived:
+    host.reached = max(host.reached, packet.sent)
+    return MessageReceived(packet.message, PathId(NODES[1 - host.node], 0), arrival)
+
+
+def received(host: Host, message: Heartbeat, stamp: tuple[int, int], heard: int) -> Heartbeat:
+    """A message as the machine gets it. ``stamp``: its incarnation and number; ``heard``: see ``acknowledged``."""
+    life, seq = stamp
+    assert host.engine is not None
+    incarnation = Incarnation(life, message.incarnation.nonce)
+    return replace(message, incarnation=incarnation, seq=seq, acks=_acks(host.engine, heard))
+
+
+def _acks(engine: Probe, heard: int) -> tuple[Ack, ...]:
+    """Acknowledgements that tell the engine so much."""
+    claim = engine.services[WEB].claim_seq
+    if not heard:
+        return ()
+    assert heard == 1 or claim, "what claim?"
+    seq = claim - 1 if heard == 1 and claim else engine.seq
+    assert seq, "there is a number before a claim's"
+    return (Ack(engine.id, engine.incarnation, (seq,)),)
+
+
+def absorbed(before: Host, packet: Packet) -> Host | None:
+    """The machine after a plain heartbeat, which is taken in as soon as it is sent; None: this one is not plain."""
+    engine = before.engine
+    if engine is None or before.paused >= 0 or before.untold is not None:
+        return None
+    if packet.sent != before.now or not plain(engine, packet.message, before.now):
+        return None
+    host = before.copy()
+    engine = host.engine
+    assert engine is not None
+    service = engine.services[WEB]
+    effects = engine.handle(_heard(host, packet, packet.sent), host.now)
+    nothing = effects.send is None and not effects.persist and not effects.run
+    assert engine.services[WEB] is service and nothing, "a plain heartbeat changes nothing"
+    return host
 
 
 def plain(engine: Probe, message: Heartbeat, now: int) -> bool:

@@ -1,25 +1,31 @@
 """All histories of the bounded world, not random ones: explicit-state model checking of the engine's own code.
 
-Breadth first, so that the first counterexample is a shortest one. States that are the same
-(``ha.simulation.canonical``) are visited once; and a state that was already reached with at least as many faults and
-commands left is not visited again, for whatever can follow has followed there. This module must not know what a node
-does, nor what is forbidden.
+A state of the world is two machines by number (``ha.simulation.stepping``) and a bit for each that is *contested*;
+one that was already reached with at least as many faults and commands left is not visited again, for whatever can
+follow has followed there. Histories with fewer faults and commands come first, and among those the shorter ones; so
+the first counterexample has as few of both as any, and none of these is shorter. This module must not know what a
+node does, nor what is forbidden on one machine.
 """
 
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-from ha.fsm.states import ScriptKind
-from ha.simulation.bounded import NODES, WEB, Bounds, Kind, Move, Unarbitrated, Violation, World, entry_of
-from ha.simulation.canonical import keys
+from ha.fsm.record import NodeRecord, ServiceRecord
+from ha.fsm.states import State
+from ha.simulation.bounded import NODES, WEB, Bounds, Kind, Move
 from ha.simulation.coverage import Cell, in_order
+from ha.simulation.retold import story
+from ha.simulation.stepping import CONTENDS, LONELY, UNCHECKED, UP, WAITS, Machine, Shared
 
-EVERY: Final = 2000
+EVERY: Final = 20_000
 """Progress is told after so many states."""
 _ROOT: Final = 0xFFFFFFFF
+_BITS: Final = 24
+_MASK: Final = (1 << _BITS) - 1
+"""Of the number of a machine's state in that of a world."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class Progress:
     depth: int
     states: int
     frontier: int
-    """States of this depth that are still to be looked at, and those of the next one so far."""
+    """States that are still to be looked at, as far as they are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,8 @@ class Result:
     unarbitrated: int = 0
     """Dual runs after T of silence that no node could tell from death. Histories end there."""
     cells: tuple[Cell, ...] = ()
+    machines: int = 0
+    """States of the two machines, each for itself."""
 
     def plain(self) -> dict[str, object]:
         """For JSON."""
@@ -58,6 +66,7 @@ class Result:
             "pause": self.bounds.pause,
             "kinds": list(self.bounds.kinds),
             "states": self.states,
+            "machines": self.machines,
             "transitions": self.transitions,
             "depth": self.depth,
             "exhausted": self.exhausted,
@@ -68,195 +77,278 @@ class Result:
         }
 
 
-@dataclass(slots=True)
-class _Visited:
-    """The states that were reached, and how."""
+class Place(NamedTuple):
+    """A world: the numbers of its two machines, and who is contested (bit k: node k).
 
-    bounds: Bounds
-    reached: dict[bytes, int] = field(default_factory=dict)
-    """By digest: with which budgets, a bit each."""
-    parents: "array[int]" = field(default_factory=lambda: array("I"))
-    moves: "array[int]" = field(default_factory=lambda: array("I"))
-    _better: list[int] = field(default_factory=list)
-    """By budget: the budgets that allow all that it allows."""
+    A run is contested where it went ahead when nothing of the other had reached it for T, though the other lived, and
+    claimed or held; and neither has given that up since. No node could have known better."""
 
-    def __post_init__(self) -> None:
-        budgets = [(f, c) for f in range(self.bounds.faults + 1) for c in range(self.bounds.commands + 1)]
+    one: int
+    two: int
+    contested: int
+
+
+class Search:
+    """The worlds, and what follows on each."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.cells: Counter[Cell] = Counter()
+        self.shared = Shared()
+        self.machines = (
+            Machine(0, bounds, self.cells, self.shared),
+            Machine(1, bounds, self.cells, self.shared),
+        )
+        self._orders: dict[int, tuple[tuple[int, int], ...]] = {}
+
+    def beginning(self, states: tuple[State, State]) -> Place:
+        """Both machines boot at once."""
+        one, two = (
+            machine.off(NodeRecord(0, (ServiceRecord(WEB, state),)), frozen=state is State.FROZEN_STOP)
+            for machine, state in zip(self.machines, states, strict=True)
+        )
+        place = Place(one, two, 0)
+        for node in range(2):
+            boots = (found for move, _, _, found in self.after(place, 0, 0) if move == Move(Kind.BOOT, node))
+            booted = next(boots)
+            assert isinstance(booted, Place)
+            place = booted
+        return place
+
+    def after(self, place: Place, faults: int, commands: int) -> Iterator[tuple[Move, int, int, Place | str | None]]:
+        """Every move, what it costs of both, and what it leads to: a world, the rule it breaks, or (None) a dual run
+        that could not be told from a takeover."""
+        one, two, contested = place
+        first, second = self.machines
+        if not (first.facts[one] | second.facts[two]) & WAITS:
+            yield from self._later(one, two, contested, faults)
+        for node in range(2):
+            machine, other = self.machines[node], self.machines[1 - node]
+            mine, theirs = place[node], place[1 - node]
+            up = other.facts[theirs] & UP
+            for move, cost, typed, after, words, checked, starts, trouble in machine.steps(mine, faults, commands):
+                if trouble:
+                    yield move, cost, typed, trouble
+                    continue
+                if starts and up:
+                    yield move, cost, typed, None if contested else self._both(node, theirs)
+                    continue
+                bits = contested
+                if checked != UNCHECKED:
+                    bits = bits | 1 << node if checked == LONELY else bits & ~(1 << node)
+                if not words:
+                    yield move, cost, typed, self._place(node, after, theirs, bits)
+                    continue
+                taken, lost = other.receive(theirs, words)
+                yield move, cost, typed, self._place(node, after, taken, bits)
+                if lost >= 0 and cost < faults:
+                    less = move._replace(lost=move.lost | 2 >> node)
+                    yield less, cost + 1, typed, self._place(node, after, lost, bits)
+
+    def _later(
+        self, one: int, two: int, contested: int, faults: int
+    ) -> Iterator[tuple[Move, int, int, Place | str | None]]:
+        first, second = self.machines
+        one, said = first.later(one)
+        two, answered = second.later(two)
+        ones = first.receive(one, answered) if answered else (one, -1)
+        twos = second.receive(two, said) if said else (two, -1)
+        for lost in range(4 if faults > 1 else 3 if faults else 1):
+            mine, theirs = ones[lost & 1], twos[lost >> 1]
+            if mine >= 0 and theirs >= 0:
+                yield Move(Kind.TIME, lost=lost), lost.bit_count(), 0, self._place(0, mine, theirs, contested)
+
+    def _place(self, node: int, mine: int, theirs: int, contested: int) -> Place:
+        one, two = (theirs, mine) if node else (mine, theirs)
+        first, second = self.machines
+        if contested and not first.facts[one] & second.facts[two] & CONTENDS:
+            contested = 0
+        pair = first.generations[one] << _BITS | second.generations[two]
+        order = self._orders.get(pair)
+        if order is None:
+            order = self._orders[pair] = self.shared.places(first.generations[one], second.generations[two])
+        if order:
+            one, two = first.moved(one, order), second.moved(two, order)
+        return Place(one, two, contested)
+
+    def _both(self, node: int, theirs: int) -> str:
+        said = self.machines[1 - node].host(theirs).disk.services[0]
+        part = ", unclean" if said.unclean else ""
+        there = f"{NODES[1 - node]} ({said.state.name}{part} there)"
+        return f"{NODES[node]} starts the service while it is up on {there}"
+
+    def thin(self, place: Place, faults: int) -> Place:
+        """The same world as far as so many faults can tell."""
+        if faults >= 2:
+            return place
+        first, second = self.machines
+        return Place(first.thin(place.one, faults), second.thin(place.two, faults), place.contested)
+
+
+class Visited:
+    """The worlds that were reached, with what was left, and how."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+        bounds = search.bounds
+        self._commands = bounds.commands
+        # By what can still tell worlds apart (``Search.thin``), by world: with which budgets, a bit each.
+        self._reached: tuple[dict[int, int], ...] = ({}, {}, {})
+        self._better: list[int] = []
+        """By budget: the budgets that allow all that it allows."""
+        budgets = [(f, c) for f in range(bounds.faults + 1) for c in range(bounds.commands + 1)]
         for faults, commands in budgets:
-            bits = (1 << n for n, (f, c) in enumerate(budgets) if f >= faults and c >= commands)
-            self._better.append(sum(bits))
+            self._better.append(sum(1 << n for n, (f, c) in enumerate(budgets) if f >= faults and c >= commands))
+        self._parents = array("I")
+        self._moves = array("I")
 
-    def add(self, world: World, parent: int, move: int) -> int:
-        """The number of the state, or -1 where nothing new can follow from it."""
-        taped, bare = keys(world)
-        reached = self.reached
-        budget = world.faults * (self.bounds.commands + 1) + world.commands
-        if world.faults:
-            known = reached.get(taped, 0)
-            if known & self._better[budget]:
-                return -1
-            reached[taped] = known | 1 << budget
-            budget = world.commands  # and without any fault, from which the tape does not matter
-            reached[bare] = reached.get(bare, 0) | 1 << budget
-        else:
-            known = reached.get(bare, 0)
-            if known & self._better[budget]:
-                return -1
-            reached[bare] = known | 1 << budget
-        self.parents.append(parent)
-        self.moves.append(move)
-        return len(self.parents) - 1
+    def add(self, place: Place, faults: int, commands: int, parent: int, move: int) -> int:
+        """The number of the visit, or -1 where nothing new can follow. ``place`` must be thin for so many faults."""
+        budget = faults * (self._commands + 1) + commands
+        reached = self._reached[min(faults, 2)]
+        world = _packed(place)
+        known = reached.get(world, 0)
+        if known & self._better[budget]:
+            return -1
+        reached[world] = known | 1 << budget
+        for fewer in range(min(faults, 2)):  # and with fewer faults, for which less counts
+            world = _packed(self._search.thin(place, fewer))
+            thinner = self._reached[fewer]
+            thinner[world] = thinner.get(world, 0) | 1 << fewer * (self._commands + 1) + commands
+        self._parents.append(parent)
+        self._moves.append(move)
+        return len(self._parents) - 1
 
     def way(self, number: int) -> tuple[int, list[Move]]:
         """The beginning, and the moves from there."""
         moves = []
-        while self.parents[number] != _ROOT:
-            moves.append(_unpacked(self.moves[number]))
-            number = self.parents[number]
-        return self.moves[number], moves[::-1]
+        while self._parents[number] != _ROOT:
+            moves.append(_unpacked_move(self._moves[number]))
+            number = self._parents[number]
+        return self._moves[number], moves[::-1]
 
 
-def _packed(move: Move) -> int:
+def _packed(place: Place) -> int:
+    one, two, contested = place
+    return (contested << _BITS | two) << _BITS | one
+
+
+def _unpacked(world: int) -> Place:
+    return Place(world & _MASK, world >> _BITS & _MASK, world >> 2 * _BITS)
+
+
+def _packed_move(move: Move) -> int:
     return move.kind | move.node << 4 | move.cut << 5 | move.action << 7 | move.lost << 12
 
 
-def _unpacked(number: int) -> Move:
+def _unpacked_move(number: int) -> Move:
     return Move(number & 15, number >> 4 & 1, number >> 5 & 3, number >> 7 & 31, number >> 12 & 3)
+
+
+class _Batch(NamedTuple):
+    """The worlds of one budget and one depth that are still to be looked at: packed, and their numbers."""
+
+    worlds: "array[int]"
+    numbers: "array[int]"
+
+
+class _Exploration:
+    """A search under way."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.search = Search(bounds)
+        self.states = self.transitions = self.unarbitrated = self.deepest = self.frontier = 0
+        self.cut = False
+        """Something was left out."""
+        self._visited = Visited(self.search)
+        self._waiting: dict[tuple[int, int], dict[int, _Batch]] = {}
+        """By the faults and commands left, by depth."""
+
+    def run(self, progress: Callable[[Progress], None] | None) -> Result:
+        bounds = self.bounds
+        for number, states in enumerate(bounds.beginnings):
+            self._add(self.search.beginning(states), bounds.faults, bounds.commands, 0, _ROOT, number)
+        every = [(f, c) for f in range(bounds.faults + 1) for c in range(bounds.commands + 1)]
+        # What is spent only grows: all that comes to a budget has come before it is its turn.
+        for budget in sorted(every, key=lambda left: (-sum(left), -left[0])):
+            batches = self._waiting.get(budget, {})
+            while batches and not self.cut:
+                depth = min(batches)
+                if depth >= bounds.depth:
+                    self.cut = True
+                    break
+                found = self._look(batches.pop(depth), budget, depth, progress)
+                if found is not None:
+                    return found
+        return self._result()
+
+    def _look(
+        self, batch: _Batch, budget: tuple[int, int], depth: int, progress: Callable[[Progress], None] | None
+    ) -> Result | None:
+        """At every world of a batch. A result: a rule is broken."""
+        faults, commands = budget
+        for world, number in zip(batch.worlds, batch.numbers, strict=True):
+            if self.states >= self.bounds.states:
+                self.cut = True
+                return None
+            self.states += 1
+            self.frontier -= 1
+            for move, cost, typed, to in self.search.after(_unpacked(world), faults, commands):
+                self.transitions += 1
+                if to is None:
+                    self.unarbitrated += 1
+                elif isinstance(to, str):
+                    return self._result(to, self._story(number, move, to))
+                else:
+                    self._add(to, faults - cost, commands - typed, depth + 1, number, _packed_move(move))
+            if progress is not None and self.states % EVERY == 0:
+                progress(Progress(depth, self.states, self.frontier))
+        return None
+
+    def _add(self, place: Place, faults: int, commands: int, depth: int, parent: int, move: int) -> None:
+        place = self.search.thin(place, faults)
+        number = self._visited.add(place, faults, commands, parent, move)
+        if number < 0:
+            return
+        self.deepest = max(self.deepest, depth)
+        self.frontier += 1
+        batches = self._waiting.setdefault((faults, commands), {})
+        batch = batches.get(depth)
+        if batch is None:
+            batch = batches[depth] = _Batch(array("Q"), array("I"))
+        batch.worlds.append(_packed(place))
+        batch.numbers.append(number)
+
+    def _story(self, number: int, last: Move, end: str) -> tuple[str, ...]:
+        beginning, moves = self._visited.way(number)
+        faults, commands = self.bounds.faults, self.bounds.commands
+        place = self.search.thin(self.search.beginning(self.bounds.beginnings[beginning]), faults)
+        places = [place]
+        for move in moves:
+            follow = self.search.after(place, faults, commands)
+            cost, typed, to = next((c, t, to) for each, c, t, to in follow if each == move)
+            assert isinstance(to, Place)
+            faults, commands = faults - cost, commands - typed
+            place = self.search.thin(to, faults)
+            places.append(place)
+        return story(self.bounds, self.search.machines, places, [*moves, last], end)
+
+    def _result(self, violation: str = "", told: tuple[str, ...] = ()) -> Result:
+        return Result(
+            self.bounds,
+            self.states,
+            self.transitions,
+            self.deepest,
+            not self.cut and not violation,
+            violation,
+            told,
+            self.unarbitrated,
+            tuple(in_order(self.search.cells)),
+            sum(len(machine.states) for machine in self.search.machines),
+        )
 
 
 def explore(bounds: Bounds, progress: Callable[[Progress], None] | None = None) -> Result:
     """Look at every history within the bounds, or up to the first violation."""
-    cells: Counter[Cell] = Counter()
-    visited = _Visited(bounds)
-    frontier: list[tuple[World, int]] = []
-    for number, states in enumerate(bounds.beginnings):
-        world = World.booted(states, bounds, cells)
-        place = visited.add(world, _ROOT, number)
-        if place >= 0:
-            frontier.append((world, place))
-    looked = transitions = unarbitrated = depth = 0
-    while frontier and depth < bounds.depth and looked < bounds.states:
-        later: list[tuple[World, int]] = []
-        for index, (world, number) in enumerate(frontier):
-            looked += 1
-            for move, found in _next(world, bounds):
-                transitions += 1
-                if isinstance(found, World):
-                    place = visited.add(found, number, _packed(move))
-                    if place >= 0:
-                        later.append((found, place))
-                elif isinstance(found, Unarbitrated):
-                    unarbitrated += 1
-                else:
-                    story = _story(bounds, *visited.way(number), move, str(found))
-                    return Result(
-                        bounds, looked, transitions, depth + 1, False, str(found), story, unarbitrated, _told(cells)
-                    )
-            if progress is not None and looked % EVERY == 0:
-                progress(Progress(depth, looked, len(frontier) - index - 1 + len(later)))
-        frontier = later
-        depth += 1
-    return Result(bounds, looked, transitions, depth, not frontier, "", (), unarbitrated, _told(cells))
-
-
-def _told(cells: Counter[Cell]) -> tuple[Cell, ...]:
-    return tuple(in_order(cells))
-
-
-def _next(world: World, bounds: Bounds) -> Iterator[tuple[Move, World | Violation | Unarbitrated]]:
-    """Every move, and what it leads to."""
-    for move in world.moves(bounds):
-        try:
-            after, effects = world.after(move, bounds)
-        except (Violation, Unarbitrated) as found:
-            yield move, found
-            continue
-        yield move, after
-        if world.faults:
-            for variant in world.variants(move, after, effects):
-                try:
-                    yield variant, world.after(variant, bounds)[0]
-                except (Violation, Unarbitrated) as found:
-                    yield variant, found
-
-
-# ------------------------------------------------------------------------------------------------ the story
-
-
-def _story(bounds: Bounds, beginning: int, moves: list[Move], last: Move, end: str) -> tuple[str, ...]:
-    """The history again, in words."""
-    world = World.booted(bounds.beginnings[beginning], bounds, Counter())
-    told = [f"at 0 s both machines boot: {_states(world)}"]
-    for move in moves:
-        after, _ = world.after(move, bounds)
-        told.append(_sentence(world, move, after, bounds))
-        world = after
-    told.append(f"at {world.now} s {_event(world, move=last, bounds=bounds)}: {end}")
-    return tuple(told)
-
-
-def _sentence(before: World, move: Move, after: World, bounds: Bounds) -> str:
-    text = f"at {after.now} s {_event(before, move, bounds)}"
-    if _states(before) != _states(after):
-        text += f": {_states(after)}"
-    return text
-
-
-def _states(world: World) -> str:
-    told = []
-    for node, host in enumerate(world.hosts):
-        if host.engine is None:
-            told.append(f"{NODES[node]} off")
-            continue
-        state = host.engine.services[WEB].state.name
-        up = " (up)" if host.up else ""
-        told.append(f"{NODES[node]} {state}{up}")
-    return ", ".join(told)
-
-
-def _event(world: World, move: Move, bounds: Bounds) -> str:
-    host, name, other = world.hosts[move.node], NODES[move.node], NODES[1 - move.node]
-    text = ""
-    match move.kind:
-        case Kind.TIME:
-            text = "time goes on"
-        case Kind.DELIVER:
-            packet = host.inbox[0]
-            age = f", sent at {packet.sent:.0f} s" if packet.sent != world.now else ""
-            text = f"{name} hears of {other} that it is {entry_of(packet.message).state.name}{age}"
-        case Kind.LOSE:
-            text = f"a message to {name} is lost ({entry_of(host.inbox[0].message).state.name})"
-        case Kind.REPLAY:
-            assert host.tape is not None
-            text = f"an old message of {other} comes to {name} again ({entry_of(host.tape.message).state.name})"
-        case Kind.TICK:
-            text = f"{name} looks at the time"
-        case Kind.END | Kind.FAIL:
-            if host.script is not None:
-                text = f"the {host.script.kind.value} script on {name} {_ending(move.kind, host.script.kind)}"
-            else:
-                text = f"nmond on {name} learns how its script ended"
-        case Kind.CRASH:
-            text = f"nmond on {name} dies and is started again"
-        case Kind.OFF:
-            text = f"{name} loses its power"
-        case Kind.BOOT:
-            text = f"{name} boots"
-        case Kind.PAUSE:
-            text = f"nmond on {name} is paused"
-        case Kind.RESUME:
-            text = f"nmond on {name} goes on after {host.paused} s"
-        case Kind.COMMAND:
-            text = f"an operator types {bounds.actions[move.action].value} on {name}"
-    text += ("", ", and nmond dies once this is on the disk", ", and nmond dies once this is sent", _BEFORE)[move.cut]
-    lost = [NODES[node] for node in range(2) if move.lost >> node & 1]
-    return text + (f", and the heartbeat to {' and to '.join(lost)} is lost" if lost else "")
-
-
-_BEFORE: Final = ", and nmond dies before it is told"
-
-
-def _ending(kind: int, script: ScriptKind) -> str:
-    if kind == Kind.END:
-        return "succeeds"
-    return "tells nothing" if script is ScriptKind.STATUS else "fails"
+    return _Exploration(bounds).run(progress)

@@ -6,7 +6,8 @@ It must not know what it is searched for.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ha.fsm.config import ClusterConfig
@@ -14,7 +15,7 @@ from ha.fsm.evidence import Verdict
 from ha.fsm.hearing import LOOK_S
 from ha.fsm.message import Heartbeat, Incarnation
 from ha.fsm.peers import Peer, PeerPath
-from ha.fsm.record import NodeRecord
+from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.service import Service
 from ha.fsm.states import ScriptKind
 from ha.simulation.coverage import Cell, WatchedEngine
@@ -85,6 +86,18 @@ class Probe(WatchedEngine):
     @property
     def last_step(self) -> float:
         return self._last_step
+
+    def renumber(
+        self, record: Callable[[ServiceRecord], ServiceRecord], message: Callable[[Heartbeat], Heartbeat]
+    ) -> None:
+        """Put other generations into everything that holds one."""
+        for name, service in self.services.items():
+            self.services[name] = replace(service, record=record(service.record))
+        for peer in self.peers.values():
+            if peer.newest is not None:
+                peer.newest = message(peer.newest)
+                peer.entries = {entry.id: entry for entry in peer.newest.services}
+        self._entries = None
 
     def _message(self, now: float) -> Heartbeat:
         message = super()._message(now)

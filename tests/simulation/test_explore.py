@@ -10,12 +10,13 @@ import pytest
 
 from ha.fsm import claims, conduct, engine, evidence, sight
 from ha.fsm.claims import Claims
+from ha.fsm.events import RunScript
 from ha.fsm.evidence import Standing, Verdict, judge
 from ha.fsm.machine import decide
 from ha.fsm.peers import Peer
 from ha.fsm.states import Action, State
 from ha.fsm.table import Row, Trigger
-from ha.simulation import bounded
+from ha.simulation import bounded, stepping
 from ha.simulation.bounded import Bounds
 from ha.simulation.coverage import parse
 from ha.simulation.explore import Progress, Result, explore
@@ -61,8 +62,8 @@ def test_what_is_done_at_once_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     """Plain heartbeats are sent and taken in at once; with them in every order the same situations are reached."""
     bounds = Bounds(faults=1, commands=0, kinds=("lose",), beginnings=BOTH_STOPPED)
     quick = explore(bounds)
-    monkeypatch.setattr(bounded.World, "_beat", lambda self, node: None)
-    monkeypatch.setattr(bounded.World, "_absorb", lambda self, node, lost: None)
+    monkeypatch.setattr(bounded.Doing, "_beat", lambda self: None)
+    monkeypatch.setattr(stepping, "absorbed", lambda host, packet: None)
     slow = explore(bounds)
     _kept(slow)
     assert slow.cells == quick.cells
@@ -155,28 +156,20 @@ def test_twin_forgets_that_it_is_frozen(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_twin_runs_a_second_script_beside_an_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
-    def alone(self: bounded.World, node: int, *, boot: bool) -> None:
-        host = self.hosts[node]
-        script, host.script = host.script, None
-        true_begin(self, node, boot=boot, besides=script)
+    def alone(self: bounded.Doing, *, boot: bool) -> None:
+        script, self.host.script = self.host.script, None
 
-    def true_begin(self: bounded.World, node: int, *, boot: bool, besides: bounded.Script | None) -> None:
-        host = self.hosts[node]
-        run = bounded.World._run
+        def beside(doing: bounded.Doing, order: RunScript) -> None:
+            doing.host.script = script
+            run(doing, order)
 
-        def beside(world: bounded.World, where: int, order: object) -> None:
-            world.hosts[where].script = besides
-            run(world, where, order)  # type: ignore[arg-type]
-
-        if besides is None:
-            begin(self, node, boot=boot)
-            return
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bounded.World, "_run", beside)
-            begin(self, node, boot=boot)
-        if host.script is None:
-            host.script = besides
+            if script is not None:
+                patch.setattr(bounded.Doing, "_run", beside)
+            begin(self, boot=boot)
+        if self.host.script is None:
+            self.host.script = script
 
-    begin = bounded.World._begin
-    monkeypatch.setattr(bounded.World, "_begin", alone)
+    begin, run = bounded.Doing._begin, bounded.Doing._run
+    monkeypatch.setattr(bounded.Doing, "_begin", alone)
     _broken(Bounds(faults=1, commands=0, kinds=("crash",)), "two scripts at once")
