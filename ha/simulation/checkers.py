@@ -165,6 +165,10 @@ class Checkers:
                 self._evidence(machine, note.service)
             elif ours and note.dest is State.START_READY:
                 self._claimed(machine, note)
+            elif note.source in (State.STOPPING, State.START_READY) and note.dest is State.STOPPED:
+                asked = self.asked.get(self._latest.get((machine.name, note.service), ""))
+                if asked is not None and asked.command.action is Action.STOP and not asked.finals:
+                    self._stopped[machine.name, note.service] = machine.agenda.now
         elif ours and note.kind is NoteKind.PEER:
             self._peers(machine)
 
@@ -450,8 +454,6 @@ class Checkers:
                 program = machine.program
                 if program is not None and program.recorded(reply.service) is State.STOPPED:
                     self.violation("stopped, and not frozen as an operator asked", machine.name, reply.service)
-        if reply.ok and asked.command.action is Action.STOP:
-            self._stopped[machine.name, reply.service] = machine.agenda.now
 
     def forgets(self, machine: Machine) -> None:
         """What its disk knew of services is lost: it can no longer tell which were frozen (they become UNKNOWN)."""

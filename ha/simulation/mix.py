@@ -77,11 +77,14 @@ def _kill(p: Place) -> Iterable[Fault]:
     if p.draw.chance(0.3):  # while a script runs, which may be one that fails
         service = p.draw.pick(p.services)
         if p.draw.chance(0.5):
-            kind, shape = p.draw.pick(("start", "stop")), p.draw.pick(("fails", "half", "slow"))
+            kind, shape = p.draw.pick((("start", "fails"), ("start", "half"), ("stop", "fails"), ("status", "slow")))
             yield Fault(at, "script", (node, service, kind, shape), _round(p.draw.between(1.0, 2 * p.timeout)))
         action = p.draw.pick((Action.STOP, Action.UNFREEZE, Action.FREEZE_STOP, Action.START))
         yield Fault(at, "order", (node, service, action.value))
         at, point = _round(at + p.draw.about(0.5)), ()
+        if p.draw.chance(0.5):  # and somebody is impatient while the next one looks around
+            action = p.draw.pick((Action.STOP, Action.FREEZE_STOP, Action.START, Action.SWITCH))
+            yield Fault(_round(at + p.draw.between(0.05, 0.6)), "order", (node, service, action.value))
     yield Fault(at, "kill", (node, *point))
 
 

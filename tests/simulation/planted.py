@@ -660,20 +660,6 @@ def _answered_twice() -> Iterator[None]:
         yield
 
 
-@bug("queued-forgotten", "a command that waits for the controller's answer is forgotten", "kill", "order", "both")
-def _queued_forgotten() -> Iterator[None]:
-    on_script = commands.Commands._on_script
-
-    def forgetful(self: commands.Commands, event: Any, now: float) -> None:
-        each = self.services.get(event.service)
-        if each is not None and each.queued is not None:
-            self._put(event.service, replace(each, queued=None))
-        on_script(self, event, now)
-
-    with instead(commands.Commands, "_on_script", forgetful):
-        yield
-
-
 @bug("failed-persist-unanswered", "a command that could not be persisted is not answered", "store", "order", "both")
 def _failed_persist_unanswered() -> Iterator[None]:
     later = driver.Driver._later
@@ -715,20 +701,23 @@ def _leaves_too_early() -> Iterator[None]:
 # ------------------------------------------------------------------------------------------------ the search
 
 
-def first_harm(outcome: Outcome) -> str:
-    """The first kind of violation of a history, without names and numbers; empty where it is clean."""
-    found = harms(outcome)
-    if not found:
-        return ""
-    return f"{'safety' if found[0].safety else 'liveness'}: {found[0].text}"
+def all_harms(outcome: Outcome) -> list[str]:
+    """Every kind of violation of a history, without names and numbers; empty where it is clean."""
+    return [f"{'safety' if harm.safety else 'liveness'}: {harm.text}" for harm in harms(outcome)]
 
 
 def shown(bug: Bug, seed: int) -> str:
     """What a history shows of a bug."""
+    return (all_shown(bug, seed) or [""])[0]
+
+
+def all_shown(bug: Bug, seed: int) -> list[str]:
+    """Every kind of violation that a history shows of a bug, the first first."""
     with bug.plant():
-        harm = first_harm(run(bug.plan(seed), keep=False))
-    assert "Error:" not in harm or "AssertionError" in harm, f"{bug.name} is planted wrongly: {harm}"
-    return harm
+        found = all_harms(run(bug.plan(seed), keep=False))
+    for harm in found:
+        assert "Error:" not in harm or "AssertionError" in harm, f"{bug.name} is planted wrongly: {harm}"
+    return found
 
 
 def search(bug: Bug, seeds: Iterable[int]) -> tuple[int, str] | None:
