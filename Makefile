@@ -32,6 +32,7 @@ test: setup system ## Everything that must hold: unit tests, the simulator, then
 	@tools/system-packages chromium || echo "no Chromium here: the simulator's page is not tried in a browser" >&2
 	$(BIN)/python -m pytest tests/unit --numprocesses=2 --quiet
 	$(BIN)/python -m pytest tests/simulation --numprocesses=2 --quiet
+	$(BIN)/python -m ha.cli.ezha sim hunt --seeds 0..499 --jobs 2
 	$(BIN)/python -m pytest tests/lab --durations=10
 
 .PHONY: unit
@@ -41,6 +42,10 @@ unit: setup ## Unit tests alone
 .PHONY: pythons
 pythons: setup ## The simulator gives the same histories on CPython 3.12 to 3.14 (needs node and npm)
 	$(BIN)/python -m tests.simulation.pythons
+
+.PHONY: planted
+planted: setup ## Take each guard away and search for the first seed that shows it (some minutes)
+	$(BIN)/python -m tests.simulation.planted --write
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, import contracts, shell scripts
