@@ -57,12 +57,11 @@ class Claims(Conduct):
         operator sent it, if that node is there to take it."""
         since = now if service.outranked_since is None else service.outranked_since
         target = self._handover_target(service)
-        mine = service.entry()
         for peer in self._others(service):
             entry = peer.entries.get(service.id)
             if not peer.living or peer.left or entry is None or entry.state is not State.STOPPED or target == self.node:
                 continue
-            sent = peer.name == target
+            sent, mine = peer.name == target, service.entry()
             if not sent and not outranks(mine, self._order(service, self.node), entry, self._order(service, peer.name)):
                 continue
             grace = 0.1 + 3 * max(self.period, self.config.period_of(peer.name))
@@ -78,9 +77,9 @@ class Claims(Conduct):
             self._send_now = True
             return
         verdicts = self._verdicts(service, service.claim_seq, now)
-        mine = claim_rank(service.entry(), self._order(service, self.node))
         for peer, verdict in zip(self._others(service), verdicts, strict=True):
             if verdict.standing is Standing.CLAIMS:
+                mine = claim_rank(service.entry(), self._order(service, self.node))
                 theirs = claim_rank(peer.entries[service.id], self._order(service, peer.name))
                 if theirs < mine:
                     self._yield(name, f"{verdict.text}, and ranks higher", verdicts, now)

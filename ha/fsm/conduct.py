@@ -69,16 +69,7 @@ class Conduct(Sight):
             return row
         claiming = Mark.CLAIM in row.marks and row.dest is State.START_READY
         record = self._marked(service, row, target)
-        self._put(
-            name,
-            replace(
-                service,
-                record=record,
-                claim_seq=0,
-                claim_last_ran=service.last_ran if claiming else service.claim_last_ran,
-                outranked_since=None,
-            ),
-        )
+        self._put(name, service.moved(record, service.last_ran if claiming else service.claim_last_ran))
         self._wakes.pop(name, None)
         if row.dest is not row.state:
             self._send_now = True
@@ -133,28 +124,32 @@ class Conduct(Sight):
             return
         self._job += 1
         config = service.config
-        argv = (config.check_script,) if kind is ScriptKind.CHECK else (config.script, kind.value)
+        action = kind.value
+        argv = (config.check_script,) if kind is ScriptKind.CHECK else (config.script, action)
         env = {
             "EZ_SERVICE": name,
             "EZ_NODE": self.node,
-            "EZ_ACTION": kind.value,
+            "EZ_ACTION": action,
             "EZ_STATE": service.state.name,
             "EZ_GENERATION": str(service.record.generation),
             "EZ_NODES": " ".join(config.nodes),
         }
         limit = now + self._timeout(config, kind)
-        self._put(name, replace(service, job=Job(self._job, kind, now, limit)))
+        self._put(name, service.busy(Job(self._job, kind, now, limit)))
         self._runs.append(RunScript(name, self._job, kind, argv, env))
-        self._count(f"scripts_{kind.value}")
+        self._count(f"scripts_{action}")
 
     @staticmethod
     def _timeout(config: ServiceConfig, kind: ScriptKind) -> float:
-        return {
-            ScriptKind.CHECK: config.check_timeout,
-            ScriptKind.START: config.start_timeout,
-            ScriptKind.STOP: config.stop_timeout,
-            ScriptKind.STATUS: config.status_timeout,
-        }[kind]
+        match kind:
+            case ScriptKind.CHECK:
+                return config.check_timeout
+            case ScriptKind.START:
+                return config.start_timeout
+            case ScriptKind.STOP:
+                return config.stop_timeout
+            case ScriptKind.STATUS:
+                return config.status_timeout
 
     def _press(self, name: str, job: Job, now: float) -> None:
         """A script is past its time: SIGTERM, then SIGKILL, then given up."""

@@ -25,6 +25,7 @@ from ha.fsm.events import (
     News,
     NoteKind,
     ScriptEnded,
+    ScriptsEnded,
     Tick,
 )
 from ha.fsm.evidence import may_run
@@ -120,10 +121,11 @@ class Engine(Hearing):
                 pass
             case Command():
                 self._on_command(event, now)
-            case ScriptEnded(service=name, job=job) if job == ORPHAN and name in self._orphans:
-                del self._orphans[name]  # of a stray: what it left is looked at when the service is named again
             case ScriptEnded():
-                self._on_script(event, now)
+                self._on_end(event, now)
+            case ScriptsEnded(ends=ends):
+                for end in ends:
+                    self._on_end(end, now)
             case ConfigChanged():
                 self._on_config(event.config, now)
             case Leave():
@@ -131,19 +133,21 @@ class Engine(Hearing):
                 self._mark(self.services)
         return self._finish(now)
 
+    def _on_end(self, end: ScriptEnded, now: float) -> None:
+        if end.job == ORPHAN and end.service in self._orphans:
+            del self._orphans[end.service]  # of a stray: what it left is looked at when the service is named again
+        else:
+            self._on_script(end, now)
+
     def next_deadline(self) -> float:
         """When a ``Tick`` is due at the latest. Monotonic seconds."""
-        when = self._next_send
+        when = min(self._next_send, self._presses_at())
         for peer in self.peers.values():
             if not peer.silent:
                 when = min(when, peer.silent_at)
             for path in peer.paths:
                 if path.up:
                     when = min(when, peer.down_at(path))
-        for name in self._busy:
-            job = self.services[name].job
-            if job is not None and job.killed < 3:
-                when = min(when, job.deadline)
         if self._unsaved_until is not None:
             when = min(when, self._unsaved_until)
         return min(when, min(self._wakes.values(), default=when))
@@ -326,7 +330,7 @@ class Engine(Hearing):
                 self.services[name] = Service(service, service.id, record)
         self._strays = {n: r for n, r in self._strays.items() if n not in self.services and may_run(r)}
         self._by_id = {s.id: n for n, s in self.services.items()}
-        self._busy: dict[str, None] = {}
+        self._busy, self._pressing = {}, []
         self._claims: dict[str, None] = {}
         self._switching: dict[str, None] = {}
         for name in self.services:
@@ -371,10 +375,10 @@ class Engine(Hearing):
             # A little late, which is no stall; but what came meanwhile is read before silence is judged.
             for peer in self.peers.values():
                 peer.not_before = max(peer.not_before, now + STALL_S)
-        for name in list(self._busy):
-            job = self.services[name].job
-            if job is not None and job.killed < 3 and now >= job.deadline:
-                self._press(name, job, now)
+        if now >= self._presses_at():
+            for name, job in list(self._busy.items()):
+                if job.killed < 3 and now >= job.deadline:
+                    self._press(name, job, now)
 
     def _look_at_silence(self, now: float) -> None:
         """Paths that grew quiet, and peers that fell silent."""

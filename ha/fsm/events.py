@@ -81,6 +81,13 @@ class ScriptEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class ScriptsEnded:
+    """Several ends, in their order, as one fact: what follows from all of them is persisted at once."""
+
+    ends: tuple[ScriptEnded, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigChanged:
     """The configuration was read anew, and is valid as a whole."""
 
@@ -92,7 +99,7 @@ class Leave:
     """``ezha.init stop``: give every STARTED service up, then say "left"."""
 
 
-Event = Tick | MessageReceived | News | Command | ScriptEnded | ConfigChanged | Leave
+Event = Tick | MessageReceived | News | Command | ScriptEnded | ScriptsEnded | ConfigChanged | Leave
 
 # -------------------------------------------------------------------------------------------- effects
 

@@ -6,12 +6,15 @@ decides nothing and changes nothing.
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from ha.fsm.message import ServiceEntry
 from ha.fsm.peers import Peer
 from ha.fsm.record import ServiceRecord
 from ha.fsm.states import State
 from ha.fsm.table import HOLDING, NOT_HOLDING
+
+_REMEMBERED: Final = 32
 
 
 class Standing(Enum):
@@ -54,6 +57,17 @@ def judge(peer: Peer, service: int, acknowledged: int, needed: int, now: float) 
     ``needed``: at least this one must be seen (1: anything of this incarnation; of a claim: its first message).
     """
     entry = peer.entries.get(service)
+    said = None if entry is None else (entry.state, entry.unclean)
+    key = (now, peer.silent, peer.timeout, said, acknowledged < needed, needed > 1)
+    known = peer.verdicts.get(key)
+    if known is None:
+        if len(peer.verdicts) >= _REMEMBERED:
+            peer.verdicts.clear()
+        known = peer.verdicts[key] = _judge(peer, entry, acknowledged, needed, now)
+    return known
+
+
+def _judge(peer: Peer, entry: ServiceEntry | None, acknowledged: int, needed: int, now: float) -> Verdict:
     if entry is not None and entry.state is State.FROZEN_START:
         return Verdict(peer.name, Standing.HOLDS, f"{peer.name} runs it frozen (FROZEN_START){_age(peer, now)}")
     if peer.silent:

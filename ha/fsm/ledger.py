@@ -4,13 +4,14 @@ Base of the engine. It decides nothing: it only remembers, so that a step can be
 """
 
 from collections.abc import Iterable
+from heapq import heappop, heappush
 
 from ha.fsm.config import ClusterConfig
 from ha.fsm.events import KillScript, Note, NoteKind, Reply, RunScript
 from ha.fsm.identity import node_id
 from ha.fsm.message import Incarnation, ServiceEntry
 from ha.fsm.peers import Peer
-from ha.fsm.service import Service
+from ha.fsm.service import Job, Service
 from ha.fsm.states import Action, State
 
 ALERT_AGAIN_S = 60.0
@@ -37,7 +38,9 @@ class Ledger:
         self._neighbours: dict[str, list[str]] = {}
         """The services that each peer has in common with this node."""
         # Services that time or messages can move without being told of by name, in a fixed order.
-        self._busy: dict[str, None] = {}
+        self._busy: dict[str, Job] = {}
+        self._pressing: list[tuple[float, str]] = []
+        """A heap of the deadlines of their scripts; those that no longer hold are dropped when they come up."""
         self._claims: dict[str, None] = {}
         self._switching: dict[str, None] = {}
         self._job = 0
@@ -82,8 +85,14 @@ class Ledger:
     def _track(self, name: str) -> None:
         """Keep the sets of services that time or messages can move without being told of by name."""
         service = self.services[name]
+        job = service.job
+        if job is None:
+            self._busy.pop(name, None)
+        elif self._busy.get(name) is not job:
+            self._busy[name] = job
+            if job.killed < 3:
+                heappush(self._pressing, (job.deadline, name))
         for chosen, member in (
-            (self._busy, service.job is not None),
             (self._claims, service.state is State.START_READY),
             (self._switching, service.waiting is not None and service.waiting.action is Action.SWITCH),
         ):
@@ -91,6 +100,16 @@ class Ledger:
                 chosen[name] = None
             else:
                 chosen.pop(name, None)
+
+    def _presses_at(self) -> float:
+        """When the next script is past its time."""
+        while self._pressing:
+            when, name = self._pressing[0]
+            job = self._busy.get(name)
+            if job is not None and job.killed < 3 and job.deadline == when:
+                return when
+            heappop(self._pressing)
+        return float("inf")
 
     def _mark(self, names: Iterable[str]) -> None:
         for name in names:

@@ -6,6 +6,7 @@ Times are monotonic seconds of this node.
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from ha.fsm.config import PathConfig
 from ha.fsm.message import Ack, Heartbeat, Incarnation, ServiceEntry
@@ -49,6 +50,10 @@ class Peer:
     """First arrival of the newest message; later copies renew nothing (rule 1)."""
     silent: bool = False
     entries: dict[int, ServiceEntry] = field(default_factory=dict)
+    verdicts: dict[tuple[object, ...], Any] = field(default_factory=dict)
+    """``ha.fsm.evidence``'s own, on the newest message: a thousand services that lose a node get the same verdict."""
+    _described: tuple[float, list[PeerPath], tuple[str, ...]] | None = None
+    """The last answer of ``describe_paths``: a thousand services that lose a node ask the same at the same time."""
 
     @property
     def silent_at(self) -> float:
@@ -84,11 +89,13 @@ class Peer:
         if message.seq <= path.seq:
             return Heard.STALE
         path.seq, path.last, path.up = message.seq, arrival, True
+        self._described = None
         if known == message.incarnation and self.newest is not None and message.seq <= self.newest.seq:
             return Heard.KNOWN
         if self.newest is None or message.services is not self.newest.services:
             self.entries = {entry.id: entry for entry in message.services}
         self.newest, self.arrival, self.silent = message, arrival, False
+        self.verdicts.clear()
         return Heard.NEWER
 
     def acknowledgement(self, node_id: int, incarnation: Incarnation) -> int:
@@ -103,8 +110,10 @@ class Peer:
             return None
         return next((a for a in self.newest.acks if a.node == node_id), None)
 
-    def describe_paths(self, now: float) -> list[str]:
+    def describe_paths(self, now: float) -> tuple[str, ...]:
         """One sentence a path, with its age: the evidence behind "silent" and "heard"."""
+        if self._described is not None and self._described[0] == now and self._described[1] is self.paths:
+            return self._described[2]
         told = []
         for path in self.paths:
             name = f"{path.config.kind} {path.config.label}"
@@ -112,4 +121,5 @@ class Peer:
                 told.append(f"{self.name} on {name}: nothing heard yet in {now - self.since:.3f} s")
             else:
                 told.append(f"{self.name} on {name}: last news {now - path.last:.3f} s ago")
-        return told
+        self._described = (now, self.paths, tuple(told))
+        return self._described[2]

@@ -65,6 +65,37 @@ class Service:
     def state(self) -> State:
         return self.record.state
 
+    def moved(self, record: ServiceRecord, claim_last_ran: bool) -> "Service":
+        """After a row of the table. (``dataclasses.replace`` takes several times as long: a thousand move at once.)"""
+        return Service(
+            self.config,
+            self.id,
+            record,
+            self.job,
+            0,
+            claim_last_ran,
+            self.waiting,
+            self.pending,
+            self.queued,
+            self.adopting,
+        )
+
+    def busy(self, job: Job) -> "Service":
+        """With its script. As ``moved``, for speed."""
+        return Service(
+            self.config,
+            self.id,
+            self.record,
+            job,
+            self.claim_seq,
+            self.claim_last_ran,
+            self.waiting,
+            self.pending,
+            self.queued,
+            self.adopting,
+            self.outranked_since,
+        )
+
     @property
     def last_ran(self) -> bool:
         """As far as we know nobody ran it after us."""
@@ -72,15 +103,16 @@ class Service:
 
     def entry(self, leaving: bool = False) -> ServiceEntry:
         """What our messages say about it. ``leaving``: a node that leaves the cluster is no better one for anything."""
-        claiming = self.state is State.START_READY
-        ahead = claiming or self.state is State.STARTING
+        record = self.record
+        claiming = record.state is State.START_READY
+        ahead = claiming or record.state is State.STARTING
         return ServiceEntry(
-            id=self.id,
-            state=self.state,
-            generation=self.record.generation if ahead else self.record.last_run,
-            unclean=self.record.unclean,
-            last_ran=self.claim_last_ran if claiming else self.last_ran,
-            demoted=self.record.demoted or leaving,
+            self.id,
+            record.state,
+            record.generation if ahead else record.last_run,
+            record.unclean,
+            self.claim_last_ran if claiming else self.last_ran,
+            record.demoted or leaving,
         )
 
 

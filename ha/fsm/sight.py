@@ -38,10 +38,10 @@ class Sight(Ledger):
         ]
 
     def _evidence(self, service: Service, verdicts: list[Verdict], now: float) -> tuple[str, ...]:
-        told = [v.text for v in verdicts]
+        told = tuple(v.text for v in verdicts)
         for peer in self._others(service):
             told += peer.describe_paths(now)
-        return tuple(told)
+        return told
 
     def _handover_target(self, service: Service) -> str:
         """The node that an operator sent the service to, as said by us or by a living peer; empty: none."""

@@ -20,6 +20,8 @@ from ha.fsm.events import (
     Note,
     Reply,
     RunScript,
+    ScriptEnded,
+    ScriptsEnded,
     Tick,
 )
 from ha.fsm.message import Heartbeat
@@ -32,6 +34,10 @@ FAREWELLS: Final = 3
 FAREWELL_GAP_S: Final = 0.02
 SLICE_S: Final = 0.01
 """Events are handled for so long before input is looked at again."""
+
+
+MAX_ENDS: Final = 64
+"""So many ends of scripts are one step at most: it takes a few milliseconds."""
 
 
 class World(Protocol):
@@ -135,7 +141,18 @@ class Driver:
         self.tick()
         end = self._clock() + slice_s
         while self._events and self._clock() <= end:
-            self._step(self._events.popleft())
+            self._step(self._next())
+
+    def _next(self) -> Event:
+        """Scripts that end together are one step: one write of the record, not one each."""
+        event = self._events.popleft()
+        if not isinstance(event, ScriptEnded):
+            return event
+        ends = [event]
+        while len(ends) < MAX_ENDS and self._events and isinstance(following := self._events[0], ScriptEnded):
+            self._events.popleft()
+            ends.append(following)
+        return ScriptsEnded(tuple(ends)) if len(ends) > 1 else event
 
     def take_late(self) -> float:
         """The greatest lateness since the last call, in seconds."""

@@ -37,6 +37,9 @@ NO_CHECK: Final = frozenset({("/bin/true",), ("/usr/bin/true",)})
 """Stands where a service has no check script: its answer is known."""
 LINGER_S: Final = 0.05
 """How often it is looked whether the rest of a killed group is gone."""
+TELL_WITHIN_S: Final = 0.02
+"""While scripts wait to be launched, the ends of others are told within this time, all at once: each telling writes the
+state of record."""
 _GO: Final = b"go\n"
 LAUNCHER: Final = "ezha-launch"
 """Begins what the launcher itself says in a script's log."""
@@ -164,6 +167,9 @@ class Runner:
         """Launched when nothing else waits: of many services, the first then runs before the last is checked."""
         self.jobs: dict[str, Job] = {}
         """By service: there is never more than one."""
+        self._over_soon: list[Job] = []
+        """Scripts that ended while others waited to be launched: told of together, after a launch or a few."""
+        self._over_at = 0.0
         self.outcomes: dict[str, int] = {}
         """``start exited 0`` and the like: how often."""
 
@@ -189,6 +195,9 @@ class Runner:
     def launch(self) -> bool:
         """Start the next script that waits (idle work of the loop); False when none does."""
         queue = self._waiting or self._checks
+        if self._over_soon and (not queue or self._loop.clock() >= self._over_at):
+            self._tell_ends()
+            return True
         if not queue:
             return False
         script = queue.popleft()
@@ -273,7 +282,7 @@ class Runner:
                     self._end(script.service, script.job, script.kind, Ended.KILLED, signal.SIGTERM, "before it began")
                     return
         job = self.jobs.get(order.service)
-        if job is None or (job.job != order.job and not job.orphan):
+        if job is None or (job.job != order.job and not job.orphan) or job in self._over_soon:
             return
         number = signal.SIGKILL if order.force else signal.SIGTERM
         # A child keeps its pid until we reap it; an orphan may be gone, and its number another's.
@@ -332,7 +341,16 @@ class Runner:
         job.ending = how, code
         if job.killed:
             self._linger(job)
+        elif self.waiting:
+            if not self._over_soon:
+                self._over_at = self._loop.clock() + TELL_WITHIN_S
+            self._over_soon.append(job)
         else:
+            self._over(job)
+
+    def _tell_ends(self) -> None:
+        jobs, self._over_soon = self._over_soon, []
+        for job in jobs:
             self._over(job)
 
     def _linger(self, job: Job) -> None:

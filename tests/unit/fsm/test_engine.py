@@ -9,7 +9,7 @@ from ha.fsm import engine as engine_module
 from ha.fsm import evidence, hearing, sight
 from ha.fsm.config import PathId
 from ha.fsm.engine import Engine
-from ha.fsm.events import ConfigChanged, Ended, Leave, MessageReceived, NoteKind, ScriptEnded, Tick
+from ha.fsm.events import ConfigChanged, Ended, Leave, MessageReceived, NoteKind, ScriptEnded, ScriptsEnded, Tick
 from ha.fsm.message import MAX_COUNTER, MAX_GENERATION, Incarnation
 from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.service import ORPHAN
@@ -961,3 +961,46 @@ def test_three_nodes_two_standby_start_once_when_the_active_dies():
     cluster.power_off("node1")
     cluster.run(3 * T)
     assert cluster.states()[1:] == ["STARTED", "STOPPED"]
+
+
+def test_many_ends_as_one_fact_are_what_they_are_one_by_one():
+    """The driver may tell them together: the same records, notes and scripts, in one step."""
+    names = tuple(f"web{number}" for number in range(6))
+    outcomes = []
+    for together in (False, True):
+        cluster = Cluster(config(services=names), {"node1": State.STOPPED, "node2": State.FROZEN_STOP})
+        cluster.run(1.0, scripts=False)
+        host = cluster.hosts["node1"]
+        for _ in range(2):  # the check scripts, then the start scripts, one of which fails
+            ends = [
+                ScriptEnded(
+                    job.service, job.job, Ended.EXITED, int(job.service == "web3" and job.kind.value == "start")
+                )
+                for job in host.jobs.values()
+            ]
+            assert len(ends) == 6
+            host.jobs.clear()
+            for event in [ScriptsEnded(tuple(ends))] if together else ends:
+                cluster.feed("node1", event)
+        outcomes.append((host.disk, [note.text for note in host.notes], list(host.jobs.values())))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[1][0].services[0].state is State.STARTED
+    assert [job.service for job in outcomes[1][2]] == ["web3"], "what failed is cleaned up"
+
+
+def test_the_engine_comes_back_for_the_first_script_that_is_late_whatever_ended_meanwhile():
+    names = ("web0", "web1", "web2")
+    cluster = Cluster(config(services=names), {"node1": State.STOPPED, "node2": State.FROZEN_STOP})
+    host = cluster.hosts["node1"]
+    cluster.run(1.0, scripts=False)
+    cluster.end("node1", "web0", 0)
+    cluster.run(1.0, scripts=False)
+    cluster.end("node1", "web1", 0)
+    first = next(job for job in host.jobs.values() if job.service == "web2")
+    due = host.engine.services["web2"].job.deadline
+    cluster.end("node1", "web0", 0)
+    assert host.engine._presses_at() == due
+    cluster.now = due
+    cluster.feed("node1", Tick())
+    assert host.killed == [(first.job, False)]
+    assert host.engine._presses_at() == due + host.engine.services["web2"].config.kill_grace

@@ -13,6 +13,7 @@ from ha.fsm.events import (
     Ended,
     Event,
     KillScript,
+    Leave,
     MessageReceived,
     News,
     Note,
@@ -20,12 +21,13 @@ from ha.fsm.events import (
     Reply,
     RunScript,
     ScriptEnded,
+    ScriptsEnded,
     Tick,
 )
 from ha.fsm.message import Heartbeat, Incarnation
 from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.states import Action, Promise, ScriptKind
-from ha.node.driver import Driver
+from ha.node.driver import MAX_ENDS, Driver
 from tests.unit.node.world import Clock
 
 PATH = PathId("node2", 0)
@@ -223,13 +225,51 @@ def test_no_time_passes_for_the_engine_between_two_reads_of_the_paths(
         return Effects()
 
     engine.effects = slow
-    driver.post(ENDED)
-    driver.post(ENDED)
+    driver.post(Leave())
+    driver.post(Leave())
     driver.work()
     assert engine.times == [1000.0, 1000.0]
     driver.post(ENDED)
     driver.work()
     assert engine.times[2] == 1000.008
+
+
+def ended(number: int) -> ScriptEnded:
+    return ScriptEnded(f"web{number}", number, Ended.EXITED)
+
+
+def test_scripts_that_end_together_are_one_step_and_one_write(
+    driver: Driver, engine: FakeEngine, world: FakeWorld
+) -> None:
+    engine.effects = lambda event: Effects(persist=PERSIST)
+    for event in (ended(1), ended(2), Leave(), ended(3)):
+        driver.post(event)
+    driver.work()
+    assert engine.events == [ScriptsEnded((ended(1), ended(2))), Leave(), ended(3)], "in their order"
+    assert world.did == ["persist"] * 3
+
+
+def test_no_step_takes_more_than_so_many_ends(driver: Driver, engine: FakeEngine) -> None:
+    ends = [ended(number) for number in range(MAX_ENDS + 2)]
+    for each in ends:
+        driver.post(each)
+    driver.work()
+    assert engine.events == [ScriptsEnded(tuple(ends[:MAX_ENDS])), ScriptsEnded(tuple(ends[MAX_ENDS:]))]
+
+
+def test_ends_that_cannot_be_persisted_are_told_again(
+    driver: Driver, engine: FakeEngine, world: FakeWorld, clock: Clock
+) -> None:
+    engine.effects = lambda event: Effects(persist=PERSIST)
+    world.full = True
+    driver.post(ended(1))
+    driver.post(ended(2))
+    driver.work()
+    assert engine.rolled_back == 1
+    world.full = False
+    clock.at += 1.0
+    driver.tick()
+    assert engine.events == [ScriptsEnded((ended(1), ended(2)))] * 2
 
 
 def heard(engine: FakeEngine) -> list[MessageReceived]:

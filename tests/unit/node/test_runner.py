@@ -318,6 +318,33 @@ def test_scripts_are_launched_in_order_and_checks_last(bench: Bench) -> None:
     turn_until(bench.loop, lambda: len(bench.ended) == 3)
 
 
+def test_while_scripts_wait_to_be_launched_the_ends_of_others_are_told_together(bench: Bench) -> None:
+    for service in ("a", "b"):
+        bench.run(bench.script("exit 0", service))
+    bench.runner.run(bench.script("exit 0", "c"))
+    bench.runner._loop.clock = lambda: 0.0  # no time passes
+    turn_until(bench.loop, lambda: all(job.ending for job in bench.runner.jobs.values()))
+    assert bench.ended == []
+    bench.runner.kill(KillScript("a", 1, force=True))  # too late: it has ended
+    assert bench.runner.launch(), "what waits goes first"
+    assert bench.ended == []
+    assert bench.runner.launch(), "then the ends"
+    assert [end.service for end in bench.ended] == ["a", "b"]
+    assert not bench.runner.launch()
+    turn_until(bench.loop, lambda: len(bench.ended) == 3)
+
+
+def test_the_end_of_a_script_is_told_soon_though_others_wait_to_be_launched(bench: Bench) -> None:
+    bench.run(bench.script("exit 0", "a"))
+    bench.runner.run(bench.script("exit 0", "b"))
+    bench.runner.run(bench.script("exit 0", "c"))
+    turn_until(bench.loop, lambda: bench.runner.jobs["a"].ending is not None)
+    bench.runner._over_at = 0.0
+    assert bench.runner.launch()
+    assert [end.service for end in bench.ended] == ["a"]
+    assert bench.runner.waiting == 2
+
+
 def test_no_check_script_is_answered_at_once(bench: Bench) -> None:
     check = RunScript("web", 7, ScriptKind.CHECK, ("/bin/true",), {})
     bench.runner.run(check)
