@@ -40,13 +40,24 @@ def run(argv: Sequence[str]) -> int:
         whole = {key: value for key, value in status.items() if key not in ("final", "ok")}
         say(json.dumps({**whole, "authentication": authentication, "paths": paths["paths"]}, indent=2))
         return 0
-    head = f"node {status['node']}, nmond pid {status['pid']}, {authentication_text(authentication)}"
+    head = "\n".join(head_lines(status, authentication))
     services, heartbeats = service_rows(status["services"], time.time()), path_rows(paths["paths"], time.time())
     if sys.stdout.isatty():
         _show_rich(head, services, heartbeats)
     else:
         say("\n\n".join([head, plain(services), plain(heartbeats)]))
     return 0
+
+
+def head_lines(status: Answer, authentication: str) -> list[str]:
+    """The node in a line, and below it what an operator must know before anything else."""
+    lines = [f"node {status['node']}, nmond pid {status['pid']}, {authentication_text(authentication)}"]
+    if status.get("trouble"):
+        lines.append(f"NOTHING IS STARTED OR STOPPED: the state of record cannot be written ({status['trouble']})")
+    if status.get("leaving"):
+        lines.append("this node leaves the cluster")
+    lines += [f"{peer['node']} left the cluster" for peer in status.get("peers", []) if peer.get("left")]
+    return lines
 
 
 def service_rows(services: Sequence[Answer], now: float) -> list[list[Cell]]:

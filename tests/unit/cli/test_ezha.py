@@ -108,6 +108,20 @@ def test_status_shows_node_services_and_paths(run_dir: str, capsys: pytest.Captu
     assert rest[5].split() == ["node2", "(listener)", "dio", "/dev/sdb:2", "DOWN", "never", "no", "such", "device"]
 
 
+def test_status_says_first_what_keeps_the_node_from_acting(run_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = answers()
+    peers = [{"node": "node2", "heard": False, "left": True}]
+    told["status"] |= {"trouble": "No space left on device", "leaving": True, "peers": peers}
+    with fake.nmond(run_dir, told):
+        assert ezha.main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:5] == [
+        "NOTHING IS STARTED OR STOPPED: the state of record cannot be written (No space left on device)",
+        "this node leaves the cluster",
+        "node2 left the cluster",
+        "",
+    ]
+
+
 def test_status_as_json(run_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
     with fake.nmond(run_dir, answers()):
         assert ezha.main(["status", "--json"]) == 0
