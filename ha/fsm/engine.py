@@ -168,6 +168,7 @@ class Engine(Hearing):
         self._entries = None
         self.incarnation, self.left = self._undo_node
         self._unsaved_until = now + RETRY_S
+        self._uncompared = set(self.peers)
         self._send_now, self._next_send = True, now
 
     def record(self) -> NodeRecord:

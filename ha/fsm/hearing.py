@@ -66,7 +66,10 @@ class Hearing(Commands):
             self._note(NoteKind.PEER, "", f"{peer.name} {again}", evidence=tuple(peer.describe_paths(now)))
             self._mark(self._neighbours[peer.name])
         self._check_own_incarnation(peer, now)
-        if peer.entries is not before:
+        if peer.name in self._uncompared:
+            self._uncompared.discard(peer.name)
+            self._compare(peer, {}, now)
+        elif peer.entries is not before:
             self._compare(peer, before, now)
         if message.handovers != handovers or message.left != had_left:
             self._mark(self._neighbours[peer.name])

@@ -54,6 +54,8 @@ class Ledger:
         self._persist_all = False
         self._unsaved_until: float | None = None
         """Records could not be written: tried again then, and before any script is run. None: all are on the disk."""
+        self._uncompared: set[str] = set()
+        """Peers whose word led to a step that was taken back: compared anew, all of it, at their next message."""
         self._begin()
 
     def _begin(self) -> None:

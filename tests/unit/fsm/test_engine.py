@@ -816,6 +816,25 @@ def test_where_a_record_was_lost_a_service_that_comes_later_may_run_all_the_same
     assert host.state() is S.FROZEN_STOP, "a boot ends what ran"
 
 
+def test_what_a_peer_said_is_not_lost_with_a_step_that_could_not_be_persisted():
+    cluster = started()
+    host = cluster.hosts["node2"]
+    seen = host.engine.services["web"].record.seen
+    host.disk_full = True
+    cluster.sever("node2", "node1")
+    for _ in range(2):
+        cluster.hosts["node1"].engine.services["web"] = replace(
+            cluster.hosts["node1"].engine.services["web"],
+            record=replace(cluster.hosts["node1"].engine.services["web"].record, last_run=seen + 5),
+        )
+        cluster.hosts["node1"].engine._entries = None
+        cluster.run(2)
+    assert host.engine.services["web"].record.seen == seen
+    host.disk_full = False
+    cluster.run(3)
+    assert host.engine.services["web"].record.seen == seen + 5
+
+
 def heard_again_during_the_check(guard: bool) -> Cluster:
     """node2 took the silence of node1 for its end, and hears it again while its check script runs."""
     cluster = started()
