@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn
 
 from ha.fsm.engine import Engine
-from ha.node import handover, process
+from ha.node import bridge, handover, process
 from ha.node.beginning import first_engine
 from ha.node.boot import boot_identity
 from ha.node.config import ConfigError, Configuration, load
@@ -190,8 +190,8 @@ class Daemon:
         try:
             data = handover.read(fd)
             os.close(fd)
-            if type(data.get("lock")) is not int or type(data.get("control")) is not int:
-                raise handover.HandoverError("lock or control socket are missing")
+            if any(type(data.get(what)) is not int for what in ("lock", "control", "bridge")):
+                raise handover.HandoverError("lock, control socket or bridge are missing")
         except handover.HandoverError as error:
             self._disinherit(str(error))
         return data
@@ -201,9 +201,10 @@ class Daemon:
         node = self.node
         try:
             node.runner.prepare()
-            node.unpack(data)
+            # From here on nobody speaks for this node until it does so itself.
+            node.unpack(bridge.take(int(data["bridge"])))
             self.control.listen(int(data["control"]))
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (handover.HandoverError, ValueError, KeyError, TypeError, OSError) as error:
             self._disinherit(f"{type(error).__name__}: {error}")
         known = node.workers.pids | {job.pid for job in node.runner.jobs.values()} | {node.notifier.pid}
         for pid in process.children():

@@ -1,6 +1,6 @@
 """What one nmond leaves to the next when it replaces itself by exec (``ezha.init restart``, an upgrade).
 
-Plain data in a memfd that lives through the exec. Versioned: a program that does not understand it says so, and
+Plain data, in a memfd that lives through the exec and from the bridge (``ha.node.bridge``). Versioned: a program that does not understand it says so, and
 starts as after a crash, adopting what runs. This module does not know what the data mean.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgpack
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the whole of the data. One more whenever an older nmond's hand-over would be misunderstood."""
 VARIABLE: Final = "EZ_HANDOVER"
 """Tells the new program the descriptor."""
@@ -22,15 +22,21 @@ class HandoverError(Exception):
     """It cannot be used, and why."""
 
 
-def write(data: Mapping[str, Any]) -> int:
-    """A descriptor that holds ``data``. Raises OSError, or HandoverError for what is not plain data."""
+def packed(data: Mapping[str, Any]) -> bytes:
+    """As ``unpacked`` takes it. Raises HandoverError for what is not plain data."""
     try:
-        packed = msgpack.packb({"version": VERSION, "data": data})
+        body: bytes = msgpack.packb({"version": VERSION, "data": data})
+        return _MAGIC + body
     except (TypeError, ValueError, OverflowError) as error:
         raise HandoverError(f"cannot be packed: {error}") from error
+
+
+def write(data: Mapping[str, Any]) -> int:
+    """A descriptor that holds ``data``. Raises OSError, or HandoverError for what is not plain data."""
+    raw = packed(data)
     fd = os.memfd_create("ezha-handover", os.MFD_CLOEXEC)
     try:
-        rest = memoryview(_MAGIC + packed)
+        rest = memoryview(raw)
         while rest:
             rest = rest[os.write(fd, rest) :]
     except OSError:
@@ -48,6 +54,11 @@ def read(fd: int) -> dict[str, Any]:
         raw = os.pread(fd, size, 0)
     except OSError as error:
         raise HandoverError(f"it cannot be read: {error}") from error
+    return unpacked(raw)
+
+
+def unpacked(raw: bytes) -> dict[str, Any]:
+    """What ``packed`` was given. Raises HandoverError."""
     if not raw.startswith(_MAGIC):
         raise HandoverError("it is not one of ezha's")
     try:

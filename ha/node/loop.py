@@ -75,6 +75,16 @@ class Loop:
             if fd in selector.get_map():
                 selector.unregister(fd)
 
+    def renew(self) -> None:
+        """In a forked copy of the process: listen on, and forget whatever else was waited for.
+
+        What the kernel keeps for a selector is shared with the process that this one is a copy of."""
+        heard = list(self._news.get_map().values())
+        self._selector, self._news = selectors.DefaultSelector(), selectors.DefaultSelector()
+        self._selector.register(self._news, selectors.EVENT_READ)
+        for key in heard:
+            self._news.register(key.fd, selectors.EVENT_READ, key.data)
+
     def at(self, when: float, call: Callable[[], None]) -> Timer:
         """Call ``call`` once at ``when`` (seconds of ``clock``) or as soon after as possible."""
         timer = Timer(when, call)

@@ -36,6 +36,8 @@ class Notifier:
         self._timer: Timer | None = None
         self._running = ""
         """The program that runs; ``command`` may be another one by now, or none."""
+        self.held = False
+        """No command is started: what is to be told is kept for the nmond that this one is handed over to."""
         self.command: tuple[str, ...] = ()
         """Empty: nothing is run."""
         self.dropped = 0
@@ -71,7 +73,7 @@ class Notifier:
         return len(self._queue)
 
     def _next(self) -> None:
-        while self._queue and not self.pid and self.command:
+        while self._queue and not self.pid and self.command and not self.held:
             told = self._queue.popleft()
             self._running = self.command[0]
             try:

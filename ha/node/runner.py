@@ -167,6 +167,8 @@ class Runner:
         """Launched when nothing else waits: of many services, the first then runs before the last is checked."""
         self.jobs: dict[str, Job] = {}
         """By service: there is never more than one."""
+        self.held = False
+        """Nothing is launched: it is kept for the nmond that this one is handed over to."""
         self._over_soon: list[Job] = []
         """Scripts that ended while others waited to be launched: told of together, after a launch or a few."""
         self._over_at = 0.0
@@ -195,10 +197,10 @@ class Runner:
     def launch(self) -> bool:
         """Start the next script that waits (idle work of the loop); False when none does."""
         queue = self._waiting or self._checks
-        if self._over_soon and (not queue or self._loop.clock() >= self._over_at):
+        if self._over_soon and (not queue or self.held or self._loop.clock() >= self._over_at):
             self._tell_ends()
             return True
-        if not queue:
+        if not queue or self.held:
             return False
         script = queue.popleft()
         running = self.jobs.get(script.service)
@@ -445,14 +447,23 @@ class Runner:
     # ------------------------------------------------------------------------------------------ hand-over
 
     def packed(self) -> dict[str, Any]:
-        """For the nmond that follows by exec: our children stay its children. Launch what waits before."""
-        return {"jobs": [job.packed() for job in self.jobs.values()], "outcomes": dict(self.outcomes)}
+        """For the nmond that follows by exec: our children stay its children."""
+        return {
+            "jobs": [job.packed() for job in self.jobs.values()],
+            "outcomes": dict(self.outcomes),
+            "waiting": [
+                [script.service, script.job, script.kind.value, list(script.argv), dict(script.env)]
+                for script in (*self._waiting, *self._checks)
+            ],
+        }
 
     def unpack(self, data: Mapping[str, Any]) -> None:
         self.outcomes.update(data["outcomes"])
         for packed in data["jobs"]:
             job = Job.unpacked(packed)
             self._go_on(job, job.ending)
+        for service, number, kind, argv, env in data["waiting"]:
+            self.run(RunScript(service, number, ScriptKind(kind), tuple(argv), env))
 
     def _go_on(self, job: Job, ending: tuple[Ended, int] | None) -> None:
         """With what another nmond began. Raises ProcessLookupError where a script without ``ending`` is gone."""

@@ -288,6 +288,10 @@ class Node:
 
     # ------------------------------------------------------------------------------------------ hand-over
 
+    def hold(self) -> None:
+        """Start no process any more: who follows does."""
+        self.runner.held = self.workers.held = self.notifier.held = True
+
     def packed(self) -> dict[str, Any]:
         """What the nmond after an exec needs. Nothing may be queued any more."""
         return {

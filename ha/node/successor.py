@@ -1,8 +1,8 @@
 """Replaces nmond by a new program, by exec: a restart, or an upgrade, that services and peers do not notice.
 
 The new program is tried beforehand: it must load, and read the configuration, well within the time after which the
-other nodes call this one silent. Then everything it needs to know goes into a memfd, and the exec comes right after a
-heartbeat was sent.
+other nodes call this one silent. Then nmond forks a bridge (``ha.node.bridge``), which speaks for the node meanwhile,
+and executes the new program, which asks the bridge for all it needs to know.
 """
 
 import os
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ha.node import handover, process
+from ha.node import bridge, handover, process
 from ha.node.control import ControlServer
 from ha.node.lock import Lock
 from ha.node.loop import Timer
@@ -134,26 +134,48 @@ class Successor:
             self._timer.cancel()
         self._timer = self._node.loop.after(0.0, self._execute)
 
+    def _alone(self) -> None:
+        """In the bridge: clients and those who asked are nmond's own."""
+        self._tells = []
+        self._control.close(unlink=False)
+
     def _execute(self) -> None:
+        """Right after a heartbeat, so that the fork's time is nobody's."""
         node = self._node
         node.settle()
         while node.runner.launch() or node.outbox.note() or node.outbox.local():
             node.settle()
         try:
-            fd = handover.write({**node.packed(), "lock": self._lock.fd, "control": self._control.fileno()})
+            line, pid = bridge.fork(node, self._alone)
+            if not pid:
+                return
+        except OSError as error:
+            self._refuse(f"nothing can be handed over: {error}")
+            return
+        try:
+            fd = handover.write({"lock": self._lock.fd, "control": self._control.fileno(), "bridge": line})
         except (OSError, handover.HandoverError) as error:
+            _kill(pid, line)
             self._refuse(f"nothing can be handed over: {error}")
             return
         self._before()
         tells, self._tells = self._tells, []
         for tell in tells:
             tell(True, "nmond is replaced now; services run on")
-        keep = (self._lock.fd, self._control.fileno(), *node.workers.channels())
+        keep = (line, self._lock.fd, self._control.fileno(), *node.workers.channels())
         try:
             handover.execute(fd, keep, program(), os.environ)
         except OSError as error:
             os.close(fd)
+            _kill(pid, line)
             node.log.error(f"not restarted: {sys.executable} cannot be executed: {error}; the old nmond goes on")
+
+
+def _kill(pid: int, line: int) -> None:
+    """A bridge that nobody will ask."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(line)
 
 
 def _nothing() -> None:

@@ -120,6 +120,8 @@ class Workers:
         self._buffer = bytearray(wire.MAX_RECORD)
         self._leaving: list[Worker] = []
         self._stopped = False
+        self.held = False
+        """No worker is started: that is left to the nmond that this one is handed over to."""
         self.all: dict[PathId, Worker] = {}
 
     def configure(self, lines: Iterable[PathLine], period_of: Callable[[str], float]) -> None:
@@ -142,7 +144,7 @@ class Workers:
 
     def _start(self, worker: Worker) -> None:
         worker.timer = None
-        if worker.closing or self._stopped:
+        if worker.closing or self._stopped or self.held:
             return
         try:
             lock = self._lock(worker)

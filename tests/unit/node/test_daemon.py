@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,8 +20,9 @@ from ha.heartbeats import channel as wire
 from ha.heartbeats import worker as heartbeat_worker
 from ha.heartbeats.codec import decode, encode
 from ha.heartbeats.path import PathLine
-from ha.node import daemon, process
+from ha.node import bridge, daemon, process
 from ha.node.daemon import Daemon, Unusable
+from ha.node.handover import HandoverError
 from ha.node.layout import Layout
 from ha.node.lock import node_lock
 from tests.unit.node.world import turn_until
@@ -526,6 +528,72 @@ def test_a_hand_over_carries_engine_counters_and_workers(bench: Bench) -> None:
     assert new.driver.engine.seq > seq
     assert bench.state() == "STARTED"
     assert new.handover_silence > 0
+
+
+def bridged(bench: Bench) -> tuple[int, int]:
+    """A bridge of the daemon, which goes on until it ends itself: the line to it, and its pid."""
+    daemon = bench.daemon
+    assert daemon is not None
+    line, pid = bridge.fork(bench.node, lambda: daemon.control.close(unlink=False))
+    if not pid:
+        try:
+            daemon.loop.run()
+        finally:
+            os._exit(71)
+    return line, pid
+
+
+def test_a_bridge_beats_and_decides_on_until_it_is_asked_and_then_tells_all(bench: Bench) -> None:
+    started(bench)
+    seq = bench.node.driver.engine.seq
+    theirs, ours = socket.socketpair()
+    handed = bench.node.workers.hand
+
+    def hand(number: int, *rest: Any) -> None:
+        handed(number, *rest)
+        theirs.send(b"%d\n" % number)
+
+    bench.node.workers.hand = hand
+    line, pid = bridged(bench)
+    bench.node.workers.hand = handed
+    theirs.close()
+    ours.settimeout(5.0)
+    assert [int(ours.recv(16)) for _ in range(2)] == [seq + 1, seq + 2]
+    data = bridge.take(line)
+    assert os.waitpid(pid, 0)[1] == 0, "it has ended"
+    assert data["engine"]["seq"] >= seq + 2
+    assert {packed["pid"] for packed in data["workers"]} == bench.node.workers.pids
+    assert bench.ask({"op": "status"})[0]["final"], "what was only nmond's is untouched"
+
+
+def test_a_bridge_ends_when_nobody_can_ask_it_any_more(bench: Bench) -> None:
+    started(bench)
+    line, pid = bridged(bench)
+    os.close(line)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_bridge_that_died_is_no_inheritance(bench: Bench) -> None:
+    started(bench)
+    line, pid = bridged(bench)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with pytest.raises(HandoverError):
+        bridge.take(line)
+
+
+def test_a_bridge_dies_with_its_nmond(bench: Bench) -> None:
+    started(bench)
+    read, write = os.pipe()
+
+    def nmond() -> None:
+        bridged(bench)
+        os._exit(0)
+
+    os.waitpid(process.fork(nmond), 0)
+    os.close(write)
+    assert os.read(read, 1) == b"", "nobody holds the other end any more"
+    os.close(read)
 
 
 # ------------------------------------------------------------------------------------------------- call

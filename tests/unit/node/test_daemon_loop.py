@@ -144,3 +144,19 @@ def test_the_wait_ends_at_the_deadline_and_after_a_suspend_it_is_looked_at_soon(
     loop.turn(0.0)
     assert loop._timeout(1.0) == 1.0
     loop.close()
+
+
+def test_a_renewed_loop_listens_on_and_has_forgotten_what_else_it_waited_for() -> None:
+    loop, called = Loop(), []
+    first, other = os.pipe(), os.pipe()
+    loop.listen(first[0], lambda: called.append(os.read(first[0], 1)))
+    loop.watch(other[0], lambda: called.append(os.read(other[0], 1)))
+    os.write(first[1], b"n")
+    os.write(other[1], b"w")
+    loop.renew()
+    loop.turn(1.0)
+    loop.turn(0.0)
+    assert called == [b"n"]
+    loop.close()
+    for fd in (*first, *other):
+        os.close(fd)

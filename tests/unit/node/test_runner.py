@@ -441,6 +441,27 @@ def test_a_job_goes_on_over_a_hand_over(bench: Bench) -> None:
     assert (ended.how, ended.code) == (Ended.EXITED, 4)
 
 
+def test_what_waits_to_be_launched_is_kept_for_the_nmond_that_follows(bench: Bench) -> None:
+    bench.run(bench.script("exit 0", "ended"))
+    bench.runner.held = True
+    bench.runner.run(bench.script("exit 3", "check", 5, ScriptKind.CHECK))
+    bench.runner.run(bench.script("exit 4", "start", 6))
+    turn_until(bench.loop, lambda: bench.runner.jobs["ended"].ending is not None)
+    while bench.runner.launch():
+        pass
+    assert [end.service for end in bench.ended] == ["ended"], "what has ended is told"
+    bench.ended.clear()
+    packed = json.loads(json.dumps(bench.runner.packed()))
+    assert packed["jobs"] == []
+    bench.runner = bench.another()
+    bench.runner.unpack(packed)
+    while bench.runner.launch():
+        pass
+    turn_until(bench.loop, lambda: len(bench.ended) == 2)
+    assert {(end.service, end.job, end.code) for end in bench.ended} == {("start", 6, 4), ("check", 5, 3)}
+    assert bench.before == ["ended", "start", "check"]
+
+
 def _let_go(fifo: str) -> bool:
     try:
         fd = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
