@@ -1,7 +1,8 @@
 """What one nmond leaves to the next when it replaces itself by exec (``ezha.init restart``, an upgrade).
 
-Plain data, in a memfd that lives through the exec and from the bridge (``ha.node.bridge``). Versioned: a program that does not understand it says so, and
-starts as after a crash, adopting what runs. This module does not know what the data mean.
+Plain data, in a memfd that lives through the exec and from the bridge (``ha.node.bridge``). Versioned: a program that
+does not understand it says so, and starts as after a crash, adopting what runs. This module does not know what the data
+mean.
 """
 
 import os
