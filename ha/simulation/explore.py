@@ -7,6 +7,7 @@ the first counterexample has as few of both as any, and none of these is shorter
 node does, nor what is forbidden on one machine.
 """
 
+import gc
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from ha.fsm.states import State
 from ha.simulation.bounded import NODES, WEB, Bounds, Kind, Move
 from ha.simulation.coverage import Cell, in_order
 from ha.simulation.retold import story
-from ha.simulation.stepping import CONTENDS, LONELY, UNCHECKED, UP, WAITS, Machine, Shared
+from ha.simulation.stepping import CONTENDS, LONELY, UP, WAITS, Machine, Shared
 
 EVERY: Final = 20_000
 """Progress is told after so many states."""
@@ -88,8 +89,23 @@ class Place(NamedTuple):
     contested: int
 
 
+def _packed(place: Place) -> int:
+    one, two, contested = place
+    return (contested << _BITS | two) << _BITS | one
+
+
+def _unpacked(world: int) -> Place:
+    return Place(world & _MASK, world >> _BITS & _MASK, world >> 2 * _BITS)
+
+
+To = tuple[Move, int, int, int | str | None]
+"""A move, what it costs of faults and of commands, and what it leads to: a world, packed; the rule it breaks; or None:
+a dual run that could not be told from a takeover."""
+_TIME: Final = tuple(Move(Kind.TIME, lost=lost) for lost in range(4))
+
+
 class Search:
-    """The worlds, and what follows on each."""
+    """The worlds, packed, and what follows on each."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
@@ -101,53 +117,46 @@ class Search:
         )
         self._orders: dict[int, tuple[tuple[int, int], ...]] = {}
 
-    def beginning(self, states: tuple[State, State]) -> Place:
+    def beginning(self, states: tuple[State, State]) -> int:
         """Both machines boot at once."""
         one, two = (
             machine.off(NodeRecord(0, (ServiceRecord(WEB, state),)), frozen=state is State.FROZEN_STOP)
             for machine, state in zip(self.machines, states, strict=True)
         )
-        place = Place(one, two, 0)
+        world = _packed(Place(one, two, 0))
         for node in range(2):
-            boots = (found for move, _, _, found in self.after(place, 0, 0) if move == Move(Kind.BOOT, node))
-            booted = next(boots)
-            assert isinstance(booted, Place)
-            place = booted
-        return place
+            booted = next(to for move, _, _, to in self.after(world, 0, 0) if move == Move(Kind.BOOT, node))
+            assert isinstance(booted, int)
+            world = booted
+        return world
 
-    def after(self, place: Place, faults: int, commands: int) -> Iterator[tuple[Move, int, int, Place | str | None]]:
-        """Every move, what it costs of both, and what it leads to: a world, the rule it breaks, or (None) a dual run
-        that could not be told from a takeover."""
-        one, two, contested = place
+    def after(self, world: int, faults: int, commands: int) -> Iterator[To]:
+        """Every move."""
+        one, two, contested = world & _MASK, world >> _BITS & _MASK, world >> 2 * _BITS
         first, second = self.machines
         if not (first.facts[one] | second.facts[two]) & WAITS:
             yield from self._later(one, two, contested, faults)
-        for node in range(2):
-            machine, other = self.machines[node], self.machines[1 - node]
-            mine, theirs = place[node], place[1 - node]
+        place = self._place
+        for node, machine, other, mine, theirs in ((0, first, second, one, two), (1, second, first, two, one)):
             up = other.facts[theirs] & UP
             for move, cost, typed, after, words, checked, starts, trouble in machine.steps(mine, faults, commands):
+                lost, taken, bits = -1, theirs, contested
                 if trouble:
                     yield move, cost, typed, trouble
                     continue
                 if starts and up:
                     yield move, cost, typed, None if contested else self._both(node, theirs)
                     continue
-                bits = contested
-                if checked != UNCHECKED:
+                if checked:
                     bits = bits | 1 << node if checked == LONELY else bits & ~(1 << node)
-                if not words:
-                    yield move, cost, typed, self._place(node, after, theirs, bits)
-                    continue
-                taken, lost = other.receive(theirs, words)
-                yield move, cost, typed, self._place(node, after, taken, bits)
+                if words:
+                    taken, lost = other.receive(theirs, words)
+                yield move, cost, typed, place(taken, after, bits) if node else place(after, taken, bits)
                 if lost >= 0 and cost < faults:
                     less = move._replace(lost=move.lost | 2 >> node)
-                    yield less, cost + 1, typed, self._place(node, after, lost, bits)
+                    yield less, cost + 1, typed, place(lost, after, bits) if node else place(after, lost, bits)
 
-    def _later(
-        self, one: int, two: int, contested: int, faults: int
-    ) -> Iterator[tuple[Move, int, int, Place | str | None]]:
+    def _later(self, one: int, two: int, contested: int, faults: int) -> Iterator[To]:
         first, second = self.machines
         one, said = first.later(one)
         two, answered = second.later(two)
@@ -156,20 +165,19 @@ class Search:
         for lost in range(4 if faults > 1 else 3 if faults else 1):
             mine, theirs = ones[lost & 1], twos[lost >> 1]
             if mine >= 0 and theirs >= 0:
-                yield Move(Kind.TIME, lost=lost), lost.bit_count(), 0, self._place(0, mine, theirs, contested)
+                yield _TIME[lost], lost.bit_count(), 0, self._place(mine, theirs, contested)
 
-    def _place(self, node: int, mine: int, theirs: int, contested: int) -> Place:
-        one, two = (theirs, mine) if node else (mine, theirs)
+    def _place(self, one: int, two: int, contested: int) -> int:
         first, second = self.machines
         if contested and not first.facts[one] & second.facts[two] & CONTENDS:
             contested = 0
-        pair = first.generations[one] << _BITS | second.generations[two]
-        order = self._orders.get(pair)
+        ones, twos = first.generations[one], second.generations[two]
+        order = self._orders.get(ones << 16 | twos)
         if order is None:
-            order = self._orders[pair] = self.shared.places(first.generations[one], second.generations[two])
+            order = self._orders[ones << 16 | twos] = self.shared.places(ones, twos)
         if order:
             one, two = first.moved(one, order), second.moved(two, order)
-        return Place(one, two, contested)
+        return (contested << _BITS | two) << _BITS | one
 
     def _both(self, node: int, theirs: int) -> str:
         said = self.machines[1 - node].host(theirs).disk.services[0]
@@ -177,12 +185,13 @@ class Search:
         there = f"{NODES[1 - node]} ({said.state.name}{part} there)"
         return f"{NODES[node]} starts the service while it is up on {there}"
 
-    def thin(self, place: Place, faults: int) -> Place:
+    def thin(self, world: int, faults: int) -> int:
         """The same world as far as so many faults can tell."""
         if faults >= 2:
-            return place
+            return world
         first, second = self.machines
-        return Place(first.thin(place.one, faults), second.thin(place.two, faults), place.contested)
+        one, two = first.thin(world & _MASK, faults), second.thin(world >> _BITS & _MASK, faults)
+        return (world >> 2 * _BITS << _BITS | two) << _BITS | one
 
 
 class Visited:
@@ -202,19 +211,18 @@ class Visited:
         self._parents = array("I")
         self._moves = array("I")
 
-    def add(self, place: Place, faults: int, commands: int, parent: int, move: int) -> int:
-        """The number of the visit, or -1 where nothing new can follow. ``place`` must be thin for so many faults."""
+    def add(self, world: int, faults: int, commands: int, parent: int, move: int) -> int:
+        """The number of the visit, or -1 where nothing new can follow. ``world``: thin for so many faults."""
         budget = faults * (self._commands + 1) + commands
-        reached = self._reached[min(faults, 2)]
-        world = _packed(place)
+        reached = self._reached[faults if faults < 2 else 2]
         known = reached.get(world, 0)
         if known & self._better[budget]:
             return -1
         reached[world] = known | 1 << budget
         for fewer in range(min(faults, 2)):  # and with fewer faults, for which less counts
-            world = _packed(self._search.thin(place, fewer))
             thinner = self._reached[fewer]
-            thinner[world] = thinner.get(world, 0) | 1 << fewer * (self._commands + 1) + commands
+            less = self._search.thin(world, fewer)
+            thinner[less] = thinner.get(less, 0) | 1 << fewer * (self._commands + 1) + commands
         self._parents.append(parent)
         self._moves.append(move)
         return len(self._parents) - 1
@@ -226,15 +234,6 @@ class Visited:
             moves.append(_unpacked_move(self._moves[number]))
             number = self._parents[number]
         return self._moves[number], moves[::-1]
-
-
-def _packed(place: Place) -> int:
-    one, two, contested = place
-    return (contested << _BITS | two) << _BITS | one
-
-
-def _unpacked(world: int) -> Place:
-    return Place(world & _MASK, world >> _BITS & _MASK, world >> 2 * _BITS)
 
 
 def _packed_move(move: Move) -> int:
@@ -294,7 +293,7 @@ class _Exploration:
                 return None
             self.states += 1
             self.frontier -= 1
-            for move, cost, typed, to in self.search.after(_unpacked(world), faults, commands):
+            for move, cost, typed, to in self.search.after(world, faults, commands):
                 self.transitions += 1
                 if to is None:
                     self.unarbitrated += 1
@@ -306,9 +305,9 @@ class _Exploration:
                 progress(Progress(depth, self.states, self.frontier))
         return None
 
-    def _add(self, place: Place, faults: int, commands: int, depth: int, parent: int, move: int) -> None:
-        place = self.search.thin(place, faults)
-        number = self._visited.add(place, faults, commands, parent, move)
+    def _add(self, world: int, faults: int, commands: int, depth: int, parent: int, move: int) -> None:
+        world = self.search.thin(world, faults)
+        number = self._visited.add(world, faults, commands, parent, move)
         if number < 0:
             return
         self.deepest = max(self.deepest, depth)
@@ -317,21 +316,21 @@ class _Exploration:
         batch = batches.get(depth)
         if batch is None:
             batch = batches[depth] = _Batch(array("Q"), array("I"))
-        batch.worlds.append(_packed(place))
+        batch.worlds.append(world)
         batch.numbers.append(number)
 
     def _story(self, number: int, last: Move, end: str) -> tuple[str, ...]:
         beginning, moves = self._visited.way(number)
         faults, commands = self.bounds.faults, self.bounds.commands
-        place = self.search.thin(self.search.beginning(self.bounds.beginnings[beginning]), faults)
-        places = [place]
+        world = self.search.thin(self.search.beginning(self.bounds.beginnings[beginning]), faults)
+        places = [_unpacked(world)]
         for move in moves:
-            follow = self.search.after(place, faults, commands)
+            follow = self.search.after(world, faults, commands)
             cost, typed, to = next((c, t, to) for each, c, t, to in follow if each == move)
-            assert isinstance(to, Place)
+            assert isinstance(to, int)
             faults, commands = faults - cost, commands - typed
-            place = self.search.thin(to, faults)
-            places.append(place)
+            world = self.search.thin(to, faults)
+            places.append(_unpacked(world))
         return story(self.bounds, self.search.machines, places, [*moves, last], end)
 
     def _result(self, violation: str = "", told: tuple[str, ...] = ()) -> Result:
@@ -345,10 +344,16 @@ class _Exploration:
             told,
             self.unarbitrated,
             tuple(in_order(self.search.cells)),
-            sum(len(machine.states) for machine in self.search.machines),
+            sum(len(machine) for machine in self.search.machines),
         )
 
 
 def explore(bounds: Bounds, progress: Callable[[Progress], None] | None = None) -> Result:
     """Look at every history within the bounds, or up to the first violation."""
-    return _Exploration(bounds).run(progress)
+    collects = gc.isenabled()
+    gc.disable()  # nothing here refers to itself, and to look for what does takes a third of the time
+    try:
+        return _Exploration(bounds).run(progress)
+    finally:
+        if collects:
+            gc.enable()

@@ -55,7 +55,7 @@ def _state(machine: Machine, number: int) -> str:
 
 def _event(bounds: Bounds, machine: Machine, number: int, move: Move) -> str:
     host, name, other = machine.host(number), NODES[move.node], NODES[1 - move.node]
-    _, waiting = machine.states[number]
+    waiting = machine.waiting(number)
     text = ""
     match move.kind:
         case Kind.TIME:

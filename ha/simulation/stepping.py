@@ -5,8 +5,9 @@ meets the same machine beside very many others; here it is a number, and its ste
 must not know what the other machine is, nor in which order histories are searched.
 """
 
+from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from ha.fsm.message import Heartbeat
@@ -21,7 +22,6 @@ from ha.simulation.bounded import (
     Kind,
     Move,
     Packet,
-    Said,
     Sign,
     T,
     Violation,
@@ -52,6 +52,10 @@ LOOKS: Final = 32
 UNCHECKED, HEARD, LONELY = range(3)
 MOST: Final = 2
 """So many faults one machine can have in a move."""
+KEPT: Final = 300_000
+"""Rows of a table that are kept: what is looked at again soon. Any can be worked out again."""
+_CORE: Final = 24
+"""Bits of the number of a post below that of a core."""
 _BASE: Final = 5
 """Of numbers of messages, where nothing was heard to count from."""
 
@@ -89,6 +93,21 @@ class Deed(NamedTuple):
     trouble: str = ""
 
 
+class How:
+    """What becomes of the post in a move."""
+
+    STAYS, OFF, RESUME, RESTART, LOSE, HEAR, SKIP, DROP, AGAIN, TIME, STRIP, EMPTY = range(12)
+
+
+class Row(NamedTuple):
+    """A move and its deed."""
+
+    move: Move
+    faults: int
+    how: int
+    deed: Deed
+
+
 class Shared:
     """What both machines' tables number alike."""
 
@@ -97,6 +116,8 @@ class Shared:
         self.spoken: list[tuple[Word, ...]] = [()]
         self.texts: dict[Heartbeat, int] = {}
         self.messages: list[Heartbeat] = []
+        self.posts: list[Post] = [NOTHING]
+        self.post_numbers: dict[Post, int] = {NOTHING: 0}
         self.known: dict[tuple[frozenset[int], int], int] = {}
         self.generations: list[tuple[frozenset[int], int]] = []
 
@@ -110,6 +131,12 @@ class Shared:
         number = self.texts.setdefault(message, len(self.messages))
         if number == len(self.messages):
             self.messages.append(message)
+        return number
+
+    def post(self, waiting: Post) -> int:
+        number = self.post_numbers.setdefault(waiting, len(self.posts))
+        if number == len(self.posts):
+            self.posts.append(waiting)
         return number
 
     def differ(self, one: int, other: int) -> bool:
@@ -275,50 +302,82 @@ class Machine:
     def __init__(self, node: int, bounds: Bounds, cells: Counter[Cell], shared: Shared) -> None:
         self.node = node
         self.cores = Cores(node, bounds, cells, shared)
-        self.states: list[tuple[int, Post]] = []
-        self.facts: list[int] = []
-        self.generations: list[int] = []
+        self.facts = array("B")
+        self.generations = array("H")
         self._bounds = bounds
         self._shared = shared
-        self._numbers: dict[tuple[int, Post], int] = {}
-        self._settled: dict[tuple[Post, bool, int], Post] = {}
+        self._states = array("Q")
+        self._numbers: dict[int, int] = {}
+        self._settled: dict[int, int] = {}
+        self._posted: dict[tuple[int, int, Letter | None, int], Post] = {}
+        self._outdated: dict[int, int] = {}
+        self._rows: dict[tuple[int, int, int], tuple[Row, ...]] = {}
+        self._letters: dict[tuple[int, Letter, int, int], tuple[Row, ...]] = {}
         self._steps: dict[int, tuple[Step, ...]] = {}
         self._receipts: dict[int, tuple[int, int]] = {}
         self._later: dict[int, tuple[int, int]] = {}
         self._moved: dict[tuple[int, tuple[tuple[int, int], ...]], int] = {}
         self._thin: tuple[dict[int, int], dict[int, int]] = ({}, {})
 
+    def __len__(self) -> int:
+        return len(self._states)
+
     def host(self, number: int) -> Host:
-        return self.cores.hosts[self.states[number][0]]
+        return self.cores.hosts[self._states[number] >> _CORE]
+
+    def waiting(self, number: int) -> Post:
+        """What is under way to it."""
+        return self._shared.posts[self._states[number] & (1 << _CORE) - 1]
 
     def message(self, letter: Letter) -> Heartbeat:
         return self._shared.messages[letter.text]
 
-    def number(self, core: int, waiting: Post) -> int:
-        """Of the state that the machine is in."""
-        if waiting is not NOTHING:
-            waiting = self._settle(core, waiting)
-        found = self._numbers.setdefault((core, waiting), len(self.states))
-        if found == len(self.states):
-            self.states.append((core, waiting))
+    def number(self, core: int, waiting: int) -> int:
+        """Of the state that the machine is in. ``waiting``: as ``_become`` numbers it."""
+        state = core << _CORE | waiting
+        found = self._numbers.get(state)
+        if found is None:
+            found = self._numbers[state] = len(self._states)
+            self._states.append(state)
             facts = self.cores.facts[core]
-            self.facts.append(facts | (WAITS if waiting.inbox and facts & AWAKE else 0))
-            known, floor = self.cores.generations[core]
-            letters = waiting.inbox if waiting.tape is None else (*waiting.inbox, waiting.tape)
-            told = (entry_of(self._shared.messages[letter.text]).generation for letter in letters)
-            self.generations.append(self._shared.generations_number(known.union(told), floor))
+            if facts & AWAKE and self._shared.posts[waiting].inbox:
+                facts |= WAITS
+            self.facts.append(facts)
+            self.generations.append(self._generations(core, waiting))
         return found
 
-    def _settle(self, core: int, waiting: Post) -> Post:
-        place = (waiting, self.cores.newest[core] is not None, self.cores.reached[core])
-        found = self._settled.get(place)
-        if found is None:
-            found = self._settled[place] = post.settled(*place)
-        return found
+    def _generations(self, core: int, waiting: int) -> int:
+        known, floor = self.cores.generations[core]
+        inbox, tape, _ = self._shared.posts[waiting]
+        letters = inbox if tape is None else (*inbox, tape)
+        if not letters:
+            return self._shared.generations_number(known, floor)
+        told = (entry_of(self.message(letter)).generation for letter in letters)
+        return self._shared.generations_number(known.union(told), floor)
 
     def off(self, record: NodeRecord, *, frozen: bool) -> int:
         """The machine before it boots for the first time."""
-        return self.number(self.cores.number(Host(self.node, None, record, frozen=frozen)), NOTHING)
+        return self.number(self.cores.number(Host(self.node, None, record, frozen=frozen)), 0)
+
+    # ------------------------------------------------------------------------------------------ the post
+
+    def _become(self, waiting: int, how: int, most: int, core: int) -> int:
+        """What is under way to the machine, once it is this core."""
+        if not waiting:
+            return 0
+        newest = self.cores.newest[core] is not None
+        reached = min(T, self.cores.reached[core])
+        place = ((waiting << 4 | how) << 2 | most) << 4 | newest << 3 | reached
+        found = self._settled.get(place)
+        if found is None:
+            changed = _CHANGES[how](self._shared.posts[waiting])
+            if most < 2:
+                changed = post.reheard(changed, most)
+            found = self._settled[place] = self._shared.post(post.settled(changed, newest, reached))
+        return found
+
+    def _stale(self, core: int, letter: Letter) -> bool:
+        return self.cores.newest[core] is not None and letter.stale
 
     # ------------------------------------------------------------------------------------------ its own steps
 
@@ -327,75 +386,88 @@ class Machine:
         place = (number << 3) | (min(faults, MOST) << 1) | (commands > 0)
         found = self._steps.get(place)
         if found is None:
-            found = self._steps[place] = tuple(self._worked_out(number, faults, commands))
+            if len(self._steps) >= KEPT:
+                self._steps.clear()
+            found = self._steps[place] = tuple(self._worked_out(number, min(faults, MOST), commands > 0))
         return found
 
     def _worked_out(self, number: int, faults: int, commands: int) -> Iterator[Step]:
-        core, waiting = self.states[number]
-        facts, node, kinds = self.cores.facts[core], self.node, self._bounds.kinds
-        inbox, tape, unread = waiting
-        for move in self.cores.moves(core, faults, commands):
-            if move.kind != Kind.TICK or not (unread and facts & LOOKS):
-                yield from self._rows(core, waiting, waiting, move, 0, faults)
+        state = self._states[number]
+        core, place = state >> _CORE, state & (1 << _CORE) - 1
+        facts, kinds = self.cores.facts[core], self._bounds.kinds
+        inbox, tape, unread = self._shared.posts[place]
+        blind = unread and facts & LOOKS
+        for row in self._own(core, faults, commands):
+            if not blind or row.move.kind != Kind.TICK:
+                yield from self._told(row, place, faults)
         if inbox:
-            rest = Post(inbox[1:], tape, max(0, unread - 1))
             if faults and "lose" in kinds:
-                yield from self._told(Move(Kind.LOSE, node), Deed(core, 0, 2), rest, faults, read=True)
+                yield from self._told(Row(Move(Kind.LOSE, self.node), 1, How.LOSE, Deed(core, 0, 2)), place, faults)
             if facts & AWAKE:
-                yield from self._rows(core, waiting, rest, Move(Kind.DELIVER, node), inbox[0], faults)
+                for row in self._coming(core, inbox[0], Kind.DELIVER, faults):
+                    yield from self._told(row, place, faults)
         if faults and tape is not None and facts & AWAKE and not self._stale(core, tape) and "replay" in kinds:
-            yield from self._rows(core, waiting, waiting, Move(Kind.REPLAY, node), tape, faults)
+            for row in self._coming(core, tape, Kind.REPLAY, faults):
+                yield from self._told(row, place, faults)
 
-    def _stale(self, core: int, letter: Letter) -> bool:
-        return self.cores.newest[core] is not None and letter.stale
+    def _own(self, core: int, faults: int, commands: int) -> tuple[Row, ...]:
+        """What happens to the machine without a message."""
+        place = (core, faults, commands)
+        found = self._rows.get(place)
+        if found is None:
+            rows: list[Row] = []
+            for move in self.cores.moves(core, faults, commands):
+                how = {Kind.OFF: How.OFF, Kind.RESUME: How.RESUME, Kind.CRASH: How.RESTART}.get(move.kind, How.STAYS)
+                rows += self._deeds(core, move, 0, how, How.RESTART, faults)
+            found = self._rows[place] = tuple(rows)
+        return found
 
-    def _rows(
-        self, core: int, before: Post, rest: Post, move: Move, letter: Letter | int, faults: int
-    ) -> Iterator[Step]:
+    def _coming(self, core: int, letter: Letter, kind: int, faults: int) -> tuple[Row, ...]:
+        """A message comes."""
+        place = (core, letter, kind, faults)
+        found = self._letters.get(place)
+        if found is None:
+            new = not self._stale(core, letter)
+            read = kind == Kind.DELIVER
+            how = (How.HEAR if new else How.SKIP) if read else How.AGAIN
+            cut = How.DROP if read else How.RESTART
+            rows = self._deeds(core, Move(kind, self.node), letter, how, cut, faults)
+            found = self._letters[place] = tuple(rows)
+        return found
+
+    def _deeds(self, core: int, move: Move, letter: Letter | int, how: int, cut: int, faults: int) -> Iterator[Row]:
         deed = self.cores.deed(core, move, letter)
-        new = isinstance(letter, Letter) and not self._stale(core, letter)
-        read = rest is not before
         for each in (move, *deed.cuts):
-            if cost(each) > faults:
-                continue
-            deed = self.cores.deed(core, each, letter)
-            waiting = rest
-            if isinstance(letter, Letter) and new and not each.cut:
-                waiting = post.rebased(waiting, letter)
-            if each.kind == Kind.OFF:
-                waiting = Post((), waiting.tape, 0)
-            elif each.kind == Kind.RESUME:
-                waiting = waiting._replace(unread=len(waiting.inbox))
-            elif (each.kind == Kind.CRASH or each.cut) and waiting.unread:
-                waiting = waiting._replace(unread=0)
-            yield from self._told(each, deed, waiting, faults, read=read)
+            if cost(each) <= faults:
+                yield Row(each, cost(each), cut if each.cut else how, self.cores.deed(core, each, letter))
 
-    def _told(self, move: Move, deed: Deed, waiting: Post, faults: int, *, read: bool) -> Iterator[Step]:
-        """The row of a move; and of a heartbeat that waits and is plain now, the row in which it is lost."""
-        operators, paid, core = int(move.kind == Kind.COMMAND), cost(move), deed.core
-        if deed.trouble:
-            yield Step(move, paid, operators, 0, 0, trouble=deed.trouble)
+    def _told(self, row: Row, waiting: int, faults: int) -> Iterator[Step]:
+        """The step of a row; and where a heartbeat that waits is plain now, the step in which it is lost."""
+        move, paid, how, deed = row
+        core, words, most, checked, starts, _, trouble = deed
+        operators = int(move.kind == Kind.COMMAND)
+        if trouble:
+            yield Step(move, paid, operators, 0, 0, trouble=trouble)
             return
-        if deed.most < 2:
-            waiting = post.reheard(waiting, deed.most)
-        taken, plain = self._absorbed(core, waiting) if read else (-1, False)
-        after = taken if plain else self.number(core, waiting)
-        yield Step(move, paid, operators, after, deed.words, deed.checked, deed.starts)
-        if plain and paid < faults and not move.cut:
-            lost = move._replace(lost=1 << self.node)
-            without = self.number(core, waiting._replace(inbox=()))
-            yield Step(lost, paid + 1, operators, without, deed.words, deed.checked, deed.starts)
+        waiting = self._become(waiting, how, most, core)
+        if how in _READS:
+            taken = self._absorbed(core, waiting)
+            if taken >= 0:
+                yield Step(move, paid, operators, taken, words, checked, starts)
+                if paid < faults and not move.cut:
+                    lost = self.number(core, self._become(waiting, How.EMPTY, 2, core))
+                    move = move._replace(lost=1 << self.node)
+                    yield Step(move, paid + 1, operators, lost, words, checked, starts)
+                return
+        yield Step(move, paid, operators, self.number(core, waiting), words, checked, starts)
 
-    def _absorbed(self, core: int, waiting: Post) -> tuple[int, bool]:
-        """The machine once a plain heartbeat is taken in, and whether one was."""
-        if len(waiting.inbox) != 1 or not self.cores.facts[core] & AWAKE:
-            return -1, False
-        waiting = self._settle(core, waiting)
-        (letter,) = waiting.inbox
-        after = self.cores.plain(core, letter)
-        if after < 0:
-            return -1, False
-        return self.number(after, post.rebased(waiting._replace(inbox=()), letter)), True
+    def _absorbed(self, core: int, waiting: int) -> int:
+        """The machine once a plain heartbeat that waits alone is taken in; -1: there is none."""
+        inbox = self._shared.posts[waiting].inbox
+        if len(inbox) != 1 or inbox[0].age or not self.cores.facts[core] & AWAKE:
+            return -1
+        after = self.cores.plain(core, inbox[0])
+        return after if after < 0 else self.number(after, self._become(waiting, How.HEAR, 2, after))
 
     # ------------------------------------------------------------------------------------------ time, and the other
 
@@ -404,44 +476,70 @@ class Machine:
         place = (number << 24) | words
         found = self._receipts.get(place)
         if found is None:
+            if len(self._receipts) >= KEPT:
+                self._receipts.clear()
             found = self._receipts[place] = self._received(number, words)
         return found
 
     def _received(self, number: int, words: int) -> tuple[int, int]:
-        core, waiting = self.states[number]
-        came = False
-        for word in self._shared.spoken[words]:
-            if isinstance(word, Sign):
-                most = 0 if word is Sign.LIFE else 1
-                core, waiting = self.cores.outdated(core, most), post.outdated(waiting, most)
-                continue
-            if word.claim == 1:
-                core, waiting = self.cores.outdated(core, 1), post.outdated(waiting, 1)
-            if self.cores.facts[core] & ON:
-                came = True
-                waiting = self._posted(core, waiting, word)
-        taken, plain = self._absorbed(core, waiting) if came else (-1, False)
-        if plain:
-            return taken, self.number(core, waiting._replace(inbox=()))
-        return self.number(core, waiting), -1
+        state = self._states[number]
+        core, waiting = state >> _CORE, state & (1 << _CORE) - 1
+        facts = self.cores.facts[core] & (ON | AWAKE)
+        after = self._heeded(core, words)
+        place = (waiting, words, self.cores.newest[core], facts)
+        found = self._posted.get(place)
+        if found is None:
+            found = self._posted[place] = self._delivered(*place)
+        waiting = self._become(self._shared.post(found), How.STAYS, 2, after)
+        if facts and any(not isinstance(word, Sign) for word in self._shared.spoken[words]):
+            taken = self._absorbed(after, waiting)
+            if taken >= 0:
+                return taken, self.number(after, self._become(waiting, How.EMPTY, 2, after))
+        return self.number(after, waiting), -1
 
-    def _posted(self, core: int, waiting: Post, word: Said) -> Post:
-        text, newest = self._shared.text(word.message), self.cores.newest[core]
-        letter = post.sent(waiting, text, word.heard, word.claim > 0, newest)
-        differs = bool(waiting.inbox) and self._shared.differ(waiting.inbox[-1].text, text)
-        if newest is not None and not self._shared.differ(newest.text, text):
-            newest = None
-        paused = not self.cores.facts[core] & AWAKE
-        return post.posted(waiting, letter, paused=paused, replayable=newest, differs=differs)
+    def _heeded(self, core: int, words: int) -> int:
+        """What it counts as the other's present incarnation and claim."""
+        place = core << 24 | words
+        found = self._outdated.get(place)
+        if found is None:
+            found = core
+            for word in self._shared.spoken[words]:
+                if isinstance(word, Sign):
+                    found = self.cores.outdated(found, 0 if word is Sign.LIFE else 1)
+                elif word.claim == 1:
+                    found = self.cores.outdated(found, 1)
+            self._outdated[place] = found
+        return found
+
+    def _delivered(self, number: int, words: int, newest: Letter | None, facts: int) -> Post:
+        """What is under way then. ``newest``: what the machine has heard last."""
+        waiting, shared = self._shared.posts[number], self._shared
+        for word in shared.spoken[words]:
+            if isinstance(word, Sign) or word.claim == 1:
+                most = 0 if word is Sign.LIFE else 1
+                waiting = post.outdated(waiting, most)
+                if newest is not None and newest.fresh > most:
+                    newest = newest._replace(fresh=most)
+            if isinstance(word, Sign) or not facts & ON:
+                continue
+            text = shared.text(word.message)
+            letter = post.sent(waiting, text, word.heard, word.claim > 0, newest)
+            differs = bool(waiting.inbox) and shared.differ(waiting.inbox[-1].text, text)
+            again = newest if newest is not None and shared.differ(newest.text, text) else None
+            waiting = post.posted(waiting, letter, paused=not facts & AWAKE, replayable=again, differs=differs)
+        return waiting
 
     def later(self, number: int) -> tuple[int, int]:
         """The machine a step of time later, and what it says."""
         found = self._later.get(number)
         if found is None:
-            core, waiting = self.states[number]
-            last = min((letter.age + 1 for letter in waiting.inbox), default=0)
+            if len(self._later) >= KEPT:
+                self._later.clear()
+            state = self._states[number]
+            core, waiting = state >> _CORE, state & (1 << _CORE) - 1
+            last = min((letter.age + 1 for letter in self._shared.posts[waiting].inbox), default=0)
             deed = self.cores.deed(core, Move(Kind.TIME), last)
-            found = (self.number(deed.core, post.aged(waiting)), deed.words)
+            found = (self.number(deed.core, self._become(waiting, How.TIME, 2, deed.core)), deed.words)
             self._later[number] = found
         return found
 
@@ -451,8 +549,10 @@ class Machine:
         """The machine with other generations."""
         found = self._moved.get((number, place))
         if found is None:
-            core, waiting = self.states[number]
-            found = self.number(self.cores.moved(core, place), self._post_moved(waiting, dict(place)))
+            state = self._states[number]
+            waiting = self._shared.posts[state & (1 << _CORE) - 1]
+            core = self.cores.moved(state >> _CORE, place)
+            found = self.number(core, self._shared.post(self._post_moved(waiting, dict(place))))
             self._moved[number, place] = found
         return found
 
@@ -471,9 +571,44 @@ class Machine:
         known = self._thin[faults]
         found = known.get(number)
         if found is None:
-            core, waiting = self.states[number]
+            if len(known) >= KEPT:
+                known.clear()
+            state = self._states[number]
+            core, waiting = state >> _CORE, state & (1 << _CORE) - 1
+            tape = self._shared.posts[waiting].tape
             found = number
-            if waiting.tape is not None and (faults == 0 or self._stale(core, waiting.tape)):
-                found = self.number(core, waiting._replace(tape=None))
+            if tape is not None and (faults == 0 or self._stale(core, tape)):
+                found = self.number(core, self._become(waiting, How.STRIP, 2, core))
             known[number] = found
         return found
+
+
+def _heard(waiting: Post) -> Post:
+    letter = waiting.inbox[0]
+    return post.rebased(_read(waiting), letter)
+
+
+def _read(waiting: Post) -> Post:
+    return Post(waiting.inbox[1:], waiting.tape, max(0, waiting.unread - 1))
+
+
+def _again(waiting: Post) -> Post:
+    assert waiting.tape is not None
+    return post.rebased(waiting, waiting.tape)
+
+
+_READS: Final = frozenset({How.LOSE, How.HEAR, How.SKIP, How.DROP})
+_CHANGES: Final[dict[int, Callable[[Post], Post]]] = {
+    How.STAYS: lambda waiting: waiting,
+    How.OFF: lambda waiting: Post((), waiting.tape, 0),
+    How.RESUME: lambda waiting: waiting._replace(unread=len(waiting.inbox)),
+    How.RESTART: lambda waiting: waiting._replace(unread=0),
+    How.LOSE: _read,
+    How.HEAR: _heard,
+    How.SKIP: _read,
+    How.DROP: lambda waiting: Post(waiting.inbox[1:], waiting.tape, 0),
+    How.AGAIN: _again,
+    How.TIME: post.aged,
+    How.STRIP: lambda waiting: waiting._replace(tape=None),
+    How.EMPTY: lambda waiting: Post((), waiting.tape, 0),
+}
