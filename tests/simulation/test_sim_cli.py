@@ -173,6 +173,22 @@ def test_a_hunt_ends_with_figures_and_coverage(jobs: str, capsys: pytest.Capture
     assert re.search(r"^ +[0-9]+  FROZEN_STOP × ", told, re.MULTILINE)
 
 
+def test_a_hunt_names_what_a_search_reached_and_it_did_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sim", "explore", "--faults", "0", "--commands", "0", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    told["cells"].append("STOP_FAILED × STOP_FAILED × a claim withdrawn")
+    (folder / "bad.json").write_text(json.dumps(told))
+    told["cells"][-1] = "STOP_FAILED × STOP_FAILED × start"
+    (folder / "cells.json").write_text(json.dumps(told))
+    words = ["sim", "hunt", "--seeds", "1..3", "--jobs", "1", "--hours", "0.01", "--setting", "timeout=2 paths=net"]
+    assert main([*words, "--coverage", str(folder / "cells.json")]) == 0
+    compared = capsys.readouterr().out
+    assert f" of the {len(told['cells'])} cells that the search reached" in compared
+    assert "not reached: STOP_FAILED × STOP_FAILED × start" in compared
+    assert main([*words, "--coverage", str(folder / "bad.json")]) == 1
+    assert "not what ezha sim explore --json tells" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("blind")
 def test_a_hunt_tells_the_command_for_each_violation(capsys: pytest.CaptureFixture[str], conf: str) -> None:
     words = ["sim", "hunt", "--seeds", "1..3", "--jobs", "1", "--hours", "0.02", "--conf", conf]

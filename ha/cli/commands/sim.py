@@ -56,6 +56,9 @@ def _parser() -> Parser:
     sub.add_argument("--jobs", type=integer(1, 1024), metavar="J", help="processes (default: one a core)")
     sub.add_argument("--minutes", type=given.number(0.0, 60.0 * 24 * 366), metavar="M", help="stop after so long")
     sub.add_argument("--cells", action="store_true", help="list every cell that was reached")
+    sub.add_argument(
+        "--coverage", metavar="FILE", help="name the cells that a search reached (explore --json) and the hunt did not"
+    )
     _add_cluster(sub)
     sub = add("shrink", "find the shortest history that still goes wrong, and save it as a scenario file", _shrink)
     sub.add_argument("what", metavar="SEED|FILE")
@@ -131,6 +134,7 @@ def _hunt(options: argparse.Namespace) -> int:
     own, made = given.own(options.conf), given.setting(options.setting)
     jobs = options.jobs or hunting.cores()
     seeds = hunting.chosen(options.seeds, options.minutes)
+    reachable = None if options.coverage is None else hunting.explored(options.coverage)
     seconds = None if options.minutes is None else options.minutes * 60.0
 
     def planner(seed: int) -> Plan:
@@ -155,6 +159,8 @@ def _hunt(options: argparse.Namespace) -> int:
     say("\n".join(hunting.summary(last, jobs, again)))
     if options.cells:
         say("\n" + "\n".join(hunting.cells(last)))
+    if reachable is not None:
+        say("\n" + "\n".join(hunting.compared(last, reachable)))
     if interrupted:
         complain("ezha sim hunt: interrupted; what was found so far stands above")
         return EXIT_INTERRUPTED

@@ -1,5 +1,6 @@
 """``ezha sim hunt``: many histories with a progress bar, and what they came to together."""
 
+import json
 import os
 import re
 import time
@@ -9,10 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 
+from ha.cli.guard import CliError
 from ha.cli.simulator.telling import EXIT_CLEAN, EXIT_LIVENESS, EXIT_SAFETY
-from ha.simulation.coverage import in_order
+from ha.simulation.coverage import Cell, in_order, parse
 from ha.simulation.hunt import Tally
 
+MAX_EXPLORED = 16 * 1024 * 1024
 SHOWN = 20
 """Violations that are told one by one."""
 
@@ -106,6 +109,25 @@ def summary(tally: Tally, jobs: int, command: Callable[[int], str]) -> list[str]
 def cells(tally: Tally) -> list[str]:
     """Every cell that was reached, and how often."""
     return [f"{tally.cells[cell]:>12,}  {cell}" for cell in in_order(tally.cells)]
+
+
+def explored(path: str) -> list[Cell]:
+    """The cells that ``ezha sim explore --json`` told. Raises CliError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            told = json.loads(file.read(MAX_EXPLORED))
+        return in_order(parse(str(text)) for text in told["cells"])
+    except OSError as error:
+        raise CliError(f"{path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise CliError(f"{path}: not what ezha sim explore --json tells") from None
+
+
+def compared(tally: Tally, reachable: list[Cell]) -> list[str]:
+    """Which of the cells that a search of all histories reached did the hunt not reach?"""
+    missed = [cell for cell in reachable if not tally.cells[cell]]
+    lines = [f"{len(reachable) - len(missed)} of the {len(reachable)} cells that the search reached"]
+    return lines + [f"not reached: {cell}" for cell in missed]
 
 
 def exit_code(tally: Tally) -> int:
