@@ -369,17 +369,24 @@ class Engine(Hearing):
         if gap > 2 * self.period + STALL_S:
             # We were not scheduled, and so what peers sent meanwhile may lie unread: that is not their silence.
             for peer in self.peers.values():
-                peer.not_before = now + peer.timeout / 2
+                self._listen(peer, now + peer.timeout / 2)
             self._count("stalls")
             self._note(NoteKind.ALERT, "", f"this node's nmond was not scheduled for {gap:.3f} s")
         elif gap > self.period + STALL_S:
             # A little late, which is no stall; but what came meanwhile is read before silence is judged.
             for peer in self.peers.values():
-                peer.not_before = max(peer.not_before, now + STALL_S)
+                self._listen(peer, now + STALL_S)
         if now >= self._presses_at():
             for name, job in list(self._busy.items()):
                 if job.killed < 3 and now >= job.deadline:
                     self._press(name, job, now)
+
+    def _listen(self, peer: Peer, until: float) -> None:
+        """Believe in no silence of this peer before then, neither a new one nor one of before."""
+        peer.not_before = max(peer.not_before, until)
+        if peer.silent:
+            for name in self._neighbours[peer.name]:
+                self._wakes[name] = max(self._wakes.get(name, until), until)
 
     def _look_at_silence(self, now: float) -> None:
         """Paths that grew quiet, and peers that fell silent."""

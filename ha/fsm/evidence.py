@@ -58,7 +58,7 @@ def judge(peer: Peer, service: int, acknowledged: int, needed: int, now: float) 
     """
     entry = peer.entries.get(service)
     said = None if entry is None else (entry.state, entry.unclean)
-    key = (now, peer.silent, peer.timeout, said, acknowledged < needed, needed > 1)
+    key = (now, peer.silent, peer.not_before, peer.timeout, said, acknowledged < needed, needed > 1)
     known = peer.verdicts.get(key)
     if known is None:
         if len(peer.verdicts) >= _REMEMBERED:
@@ -70,6 +70,9 @@ def judge(peer: Peer, service: int, acknowledged: int, needed: int, now: float) 
 def _judge(peer: Peer, entry: ServiceEntry | None, acknowledged: int, needed: int, now: float) -> Verdict:
     if entry is not None and entry.state is State.FROZEN_START:
         return Verdict(peer.name, Standing.HOLDS, f"{peer.name} runs it frozen (FROZEN_START){_age(peer, now)}")
+    if peer.silent and now < peer.not_before:
+        text = f"{peer.name} was silent, but this node was not scheduled for a while: it listens first"
+        return Verdict(peer.name, Standing.UNSURE, text)
     if peer.silent:
         return Verdict(peer.name, Standing.CLEAR, _silence(peer, entry, now))
     if peer.newest is None:

@@ -4,6 +4,12 @@ import heapq
 from collections.abc import Callable
 
 Deed = Callable[[], None]
+_INSTANT_S = 0.001
+_AT_ONCE = 50_000
+
+
+class StandstillError(RuntimeError):
+    """Something happens again and again, and no time passes."""
 
 
 class Agenda:
@@ -25,9 +31,14 @@ class Agenda:
         self.at(self.now + seconds, deed)
 
     def run(self, until: float) -> None:
-        """Everything up to and including ``until``."""
+        """Everything up to and including ``until``. Raises StandstillError where time does not go on."""
         heap, pop = self._heap, heapq.heappop
+        since, last = self._count, self.now
         while heap and heap[0][0] <= until:
             self.now, _, deed = pop(heap)
+            if self.now > last + _INSTANT_S:
+                since, last = self._count, self.now
+            elif self._count - since > _AT_ONCE:
+                raise StandstillError(f"{_AT_ONCE} things are to happen within {_INSTANT_S * 1000:g} ms, and more come")
             deed()
         self.now = until

@@ -12,7 +12,7 @@ from ha.fsm.identity import service_id
 from ha.fsm.states import State
 from ha.fsm.table import HOLDING
 from ha.node.config import Texts, parse
-from ha.simulation.agenda import Agenda
+from ha.simulation.agenda import Agenda, StandstillError
 from ha.simulation.checkers import Checkers, Findings
 from ha.simulation.clock import Clock
 from ha.simulation.coverage import Cell
@@ -139,13 +139,18 @@ class History:
 
     def run(self) -> Outcome:
         """Both phases."""
-        self.agenda.run(self.plan.seconds)
-        self._heal()
-        settled = self.agenda.now + self.settling
-        self.agenda.run(settled)
-        told = self._changes()
-        self.agenda.run(settled + 2 * self._longest)
-        self._judge(told)
+        try:
+            self.agenda.run(self.plan.seconds)
+            self._heal()
+            settled = self.agenda.now + self.settling
+            self.agenda.run(settled)
+            told = self._changes()
+            self.agenda.run(settled + 2 * self._longest)
+        except StandstillError as error:
+            self.checkers.findings.liveness.append(f"the world stands still: {error}")
+            self.trace.add(Entry(self.agenda.now, Kind.VIOLATION, "", "", f"the world stands still: {error}"))
+        else:
+            self._judge(told)
         return self._outcome()
 
     def rehearse(self) -> Outcome:

@@ -38,3 +38,29 @@ def test_what_came_while_nmond_was_late_is_read_before_silence_is_judged() -> No
 def test_twin_without_the_wait_it_starts_beside_the_node_that_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "STALL_S", 1e9)
     assert _late() is State.STARTING
+
+
+def _paused_in_a_claim() -> Cluster:
+    """node1 was silent, node2 has just claimed, and is not scheduled for a long while: node1 may be back since."""
+    cluster = Cluster(config(paths=1), {"node1": State.STOPPED, "node2": State.STOPPED})
+    cluster.power_off("node1")
+    host = cluster.hosts["node2"]
+    while host.state() is not State.START_READY:
+        cluster.now = max(cluster.now, host.engine.next_deadline())
+        cluster.feed("node2", Tick())
+    cluster.now += 3 * T
+    cluster.feed("node2", Tick())
+    return cluster
+
+
+def test_a_silence_of_before_a_pause_is_not_believed_after_it_until_somebody_listened() -> None:
+    cluster = _paused_in_a_claim()
+    assert cluster.states()[1] == "START_READY"
+    assert "it listens first" in cluster.hosts["node2"].engine.waits_for("web", cluster.now)
+    cluster.run(T / 2 + LOOK_S, scripts=False)
+    assert cluster.states()[1] == "STARTING", "the wait has an end"
+
+
+def test_twin_without_listening_first_it_starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module.Engine, "_listen", lambda self, peer, until: None)
+    assert _paused_in_a_claim().states()[1] == "STARTING"
