@@ -16,7 +16,7 @@ from ha.fsm.machine import decide
 from ha.fsm.peers import Peer
 from ha.fsm.states import Action, State
 from ha.fsm.table import Row, Trigger
-from ha.simulation import bounded, stepping
+from ha.simulation import bounded, canonical, stepping
 from ha.simulation.bounded import Bounds
 from ha.simulation.coverage import parse
 from ha.simulation.explore import Progress, Result, explore
@@ -68,6 +68,31 @@ def test_what_is_done_at_once_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     _kept(slow)
     assert slow.cells == quick.cells
     assert slow.states > 2 * quick.states
+
+
+def test_what_counts_as_the_same_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generations are renumbered and old messages that cannot count are dropped; without that nothing more happens."""
+    bounds = Bounds(faults=1, commands=1, kinds=("replay",), actions=(Action.STOP,), beginnings=BOTH_STOPPED)
+    merged = explore(bounds)
+    monkeypatch.setattr(stepping, "places", lambda known, floor: {number: number for number in known})
+    monkeypatch.setattr(stepping.Machine, "thin", lambda self, number, faults: number)
+    apart = explore(bounds)
+    _kept(apart)
+    assert apart.cells == merged.cells
+    assert apart.states > merged.states
+
+
+def test_rows_that_were_thrown_away_are_worked_out_again_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds = Bounds(faults=1, commands=0, kinds=("crash", "lose"))
+    kept = explore(bounds)
+    monkeypatch.setattr(stepping, "KEPT", 7)
+    assert explore(bounds) == kept
+
+
+def test_generations_keep_their_order_and_where_new_ones_arise_their_distance() -> None:
+    assert canonical.places((0, 3, 5, 6), floor=0) == {0: 0, 3: 3, 5: 5, 6: 6}
+    assert canonical.places((0, 3, 5, 7), floor=5) == {0: 0, 3: 1, 5: 2, 7: 4}
+    assert canonical.places((0, 30), floor=0) == {0: 0, 30: canonical.GAP}
 
 
 def test_a_search_that_is_cut_short_does_not_claim_to_be_exhausted() -> None:
