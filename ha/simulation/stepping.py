@@ -118,6 +118,8 @@ class Shared:
         self.messages: list[Heartbeat] = []
         self.posts: list[Post] = [NOTHING]
         self.post_numbers: dict[Post, int] = {NOTHING: 0}
+        self.told: list[int] = [0]
+        """By post: the generations that its letters tell of, a bit each."""
         self.known: dict[tuple[frozenset[int], int], int] = {}
         self.generations: list[tuple[frozenset[int], int]] = []
 
@@ -137,6 +139,11 @@ class Shared:
         number = self.post_numbers.setdefault(waiting, len(self.posts))
         if number == len(self.posts):
             self.posts.append(waiting)
+            inbox, tape, _ = waiting
+            bits = 0
+            for letter in inbox if tape is None else (*inbox, tape):
+                bits |= 1 << entry_of(self.messages[letter.text]).generation
+            self.told.append(bits)
         return number
 
     def differ(self, one: int, other: int) -> bool:
@@ -165,13 +172,16 @@ class Cores:
         self.facts: list[int] = []
         self.reached: list[int] = []
         """How long ago the last was sent that reached the machine."""
+        self.heard: list[int] = []
+        """Which of all such letters the newest message is."""
         self.newest: list[Letter | None] = []
         """The newest message heard, as it would be under way."""
-        self.generations: list[tuple[frozenset[int], int]] = []
+        self.generations: list[int] = []
         self._bounds = bounds
         self._cells = cells
         self._shared = shared
         self._numbers: dict[bytes, int] = {}
+        self._letters: dict[Letter | None, int] = {None: 0}
         self._moves: dict[tuple[int, bool, bool], tuple[Move, ...]] = {}
         self._deeds: dict[tuple[int, Move, Letter | int], Deed] = {}
         self._plain: dict[tuple[int, Letter], int] = {}
@@ -185,8 +195,10 @@ class Cores:
             self.hosts.append(host)
             self.facts.append(self._facts(host))
             self.reached.append(host.now - host.reached)
-            self.newest.append(self._newest(host))
-            self.generations.append(generations(host))
+            newest = self._newest(host)
+            self.newest.append(newest)
+            self.heard.append(self._letters.setdefault(newest, len(self._letters)))
+            self.generations.append(self._shared.generations_number(*generations(host)))
         return found
 
     def _facts(self, host: Host) -> int:
@@ -309,11 +321,12 @@ class Machine:
         self._states = array("Q")
         self._numbers: dict[int, int] = {}
         self._settled: dict[int, int] = {}
-        self._posted: dict[tuple[int, int, Letter | None, int], Post] = {}
+        self._posted: dict[int, int] = {}
         self._outdated: dict[int, int] = {}
+        self._known: dict[int, int] = {}
         self._rows: dict[tuple[int, int, int], tuple[Row, ...]] = {}
         self._letters: dict[tuple[int, Letter, int, int], tuple[Row, ...]] = {}
-        self._steps: dict[int, tuple[Step, ...]] = {}
+        self._steps: dict[int, list[Step]] = {}
         self._receipts: dict[int, tuple[int, int]] = {}
         self._later: dict[int, tuple[int, int]] = {}
         self._moved: dict[tuple[int, tuple[tuple[int, int], ...]], int] = {}
@@ -347,13 +360,15 @@ class Machine:
         return found
 
     def _generations(self, core: int, waiting: int) -> int:
-        known, floor = self.cores.generations[core]
-        inbox, tape, _ = self._shared.posts[waiting]
-        letters = inbox if tape is None else (*inbox, tape)
-        if not letters:
-            return self._shared.generations_number(known, floor)
-        told = (entry_of(self.message(letter)).generation for letter in letters)
-        return self._shared.generations_number(known.union(told), floor)
+        own, shared = self.cores.generations[core], self._shared
+        told = shared.told[waiting]
+        if not told:
+            return own
+        found = self._known.get(own << 32 | told)
+        if found is None:
+            known, floor = shared.generations[own]
+            found = self._known[own << 32 | told] = shared.generations_number(known | _set(told), floor)
+        return found
 
     def off(self, record: NodeRecord, *, frozen: bool) -> int:
         """The machine before it boots for the first time."""
@@ -381,34 +396,36 @@ class Machine:
 
     # ------------------------------------------------------------------------------------------ its own steps
 
-    def steps(self, number: int, faults: int, commands: int) -> tuple[Step, ...]:
+    def steps(self, number: int, faults: int, commands: int) -> list[Step]:
         """All that may happen here next but the time, with so many faults and commands at most."""
         place = (number << 3) | (min(faults, MOST) << 1) | (commands > 0)
         found = self._steps.get(place)
         if found is None:
             if len(self._steps) >= KEPT:
                 self._steps.clear()
-            found = self._steps[place] = tuple(self._worked_out(number, min(faults, MOST), commands > 0))
+            found = self._steps[place] = self._worked_out(number, min(faults, MOST), commands > 0)
         return found
 
-    def _worked_out(self, number: int, faults: int, commands: int) -> Iterator[Step]:
+    def _worked_out(self, number: int, faults: int, commands: int) -> list[Step]:
         state = self._states[number]
         core, place = state >> _CORE, state & (1 << _CORE) - 1
         facts, kinds = self.cores.facts[core], self._bounds.kinds
         inbox, tape, unread = self._shared.posts[place]
+        steps: list[Step] = []
         blind = unread and facts & LOOKS
         for row in self._own(core, faults, commands):
             if not blind or row.move.kind != Kind.TICK:
-                yield from self._told(row, place, faults)
+                self._told(steps, row, place, faults)
         if inbox:
             if faults and "lose" in kinds:
-                yield from self._told(Row(Move(Kind.LOSE, self.node), 1, How.LOSE, Deed(core, 0, 2)), place, faults)
+                self._told(steps, Row(Move(Kind.LOSE, self.node), 1, How.LOSE, Deed(core, 0, 2)), place, faults)
             if facts & AWAKE:
                 for row in self._coming(core, inbox[0], Kind.DELIVER, faults):
-                    yield from self._told(row, place, faults)
+                    self._told(steps, row, place, faults)
         if faults and tape is not None and facts & AWAKE and not self._stale(core, tape) and "replay" in kinds:
             for row in self._coming(core, tape, Kind.REPLAY, faults):
-                yield from self._told(row, place, faults)
+                self._told(steps, row, place, faults)
+        return steps
 
     def _own(self, core: int, faults: int, commands: int) -> tuple[Row, ...]:
         """What happens to the machine without a message."""
@@ -441,25 +458,25 @@ class Machine:
             if cost(each) <= faults:
                 yield Row(each, cost(each), cut if each.cut else how, self.cores.deed(core, each, letter))
 
-    def _told(self, row: Row, waiting: int, faults: int) -> Iterator[Step]:
-        """The step of a row; and where a heartbeat that waits is plain now, the step in which it is lost."""
+    def _told(self, steps: list[Step], row: Row, waiting: int, faults: int) -> None:
+        """Add the step of a row; and where a heartbeat that waits is plain now, the step in which it is lost."""
         move, paid, how, deed = row
         core, words, most, checked, starts, _, trouble = deed
         operators = int(move.kind == Kind.COMMAND)
         if trouble:
-            yield Step(move, paid, operators, 0, 0, trouble=trouble)
+            steps.append(Step(move, paid, operators, 0, 0, trouble=trouble))
             return
         waiting = self._become(waiting, how, most, core)
         if how in _READS:
             taken = self._absorbed(core, waiting)
             if taken >= 0:
-                yield Step(move, paid, operators, taken, words, checked, starts)
+                steps.append(Step(move, paid, operators, taken, words, checked, starts))
                 if paid < faults and not move.cut:
                     lost = self.number(core, self._become(waiting, How.EMPTY, 2, core))
                     move = move._replace(lost=1 << self.node)
-                    yield Step(move, paid + 1, operators, lost, words, checked, starts)
+                    steps.append(Step(move, paid + 1, operators, lost, words, checked, starts))
                 return
-        yield Step(move, paid, operators, self.number(core, waiting), words, checked, starts)
+        steps.append(Step(move, paid, operators, self.number(core, waiting), words, checked, starts))
 
     def _absorbed(self, core: int, waiting: int) -> int:
         """The machine once a plain heartbeat that waits alone is taken in; -1: there is none."""
@@ -486,11 +503,12 @@ class Machine:
         core, waiting = state >> _CORE, state & (1 << _CORE) - 1
         facts = self.cores.facts[core] & (ON | AWAKE)
         after = self._heeded(core, words)
-        place = (waiting, words, self.cores.newest[core], facts)
+        place = ((waiting << 16 | words) << 24 | self.cores.heard[core]) << 5 | facts
         found = self._posted.get(place)
         if found is None:
-            found = self._posted[place] = self._delivered(*place)
-        waiting = self._become(self._shared.post(found), How.STAYS, 2, after)
+            come = self._delivered(waiting, words, self.cores.newest[core], facts)
+            found = self._posted[place] = self._shared.post(come)
+        waiting = self._become(found, How.STAYS, 2, after)
         if facts and any(not isinstance(word, Sign) for word in self._shared.spoken[words]):
             taken = self._absorbed(after, waiting)
             if taken >= 0:
@@ -581,6 +599,10 @@ class Machine:
                 found = self.number(core, self._become(waiting, How.STRIP, 2, core))
             known[number] = found
         return found
+
+
+def _set(bits: int) -> frozenset[int]:
+    return frozenset(number for number in range(bits.bit_length()) if bits >> number & 1)
 
 
 def _heard(waiting: Post) -> Post:
