@@ -126,13 +126,16 @@ class Claims(Conduct):
             return
         for peer in self._others(service):
             entry = peer.entries.get(service.id)
-            if entry is None or not peer.living or entry.generation <= service.record.last_run:
+            if entry is None or not peer.living:
                 continue
             if entry.state in (State.STARTED, State.FROZEN_START):
+                # Of whatever generation: one that is not newer ran beside ours, and nobody waits for another.
                 self._put(name, replace(service, waiting=None))
                 good = peer.name == waiting.target
                 self._reply(waiting.command, name, good, f"{entry.state.name} on {peer.name}")
                 return
+            if entry.generation <= service.record.last_run:
+                continue  # its failure of long ago
             if entry.state in (State.START_FAILED, State.STOP_FAILED):
                 self._put(name, replace(service, waiting=None))
                 self._reply(waiting.command, name, False, f"{entry.state.name} on {peer.name}")

@@ -74,6 +74,8 @@ class Asked:
     life: int
     accepted: bool = False
     finals: int = 0
+    gone: bool = False
+    """Nobody waits for its answer any more."""
 
 
 @dataclass(slots=True)
@@ -209,7 +211,7 @@ class Checkers:
                     self._claims[machine.name, service] = (*claim, message.seq)
             if not machine.record_lost:
                 found = program.recorded(service)
-                if found is not entry.state:
+                if found is not entry.state and (found is not None or entry.state is not State.FROZEN_STOP):
                     text = f"says that it is {entry.state.name}, though its disk says {_name(found)}"
                     self.violation(text, machine.name, service)
 
@@ -454,6 +456,11 @@ class Checkers:
                 program = machine.program
                 if program is not None and program.recorded(reply.service) is State.STOPPED:
                     self.violation("stopped, and not frozen as an operator asked", machine.name, reply.service)
+
+    def broken_off(self, machine: Machine) -> None:
+        """Whoever waits for an answer of this nmond is told that it is gone, and asks again."""
+        for asked in self.asked.values():
+            asked.gone = asked.gone or asked.node == machine.name
 
     def forgets(self, machine: Machine) -> None:
         """What its disk knew of services is lost: it can no longer tell which were frozen (they become UNKNOWN)."""

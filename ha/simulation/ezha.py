@@ -77,6 +77,9 @@ class Ear(Protocol):
     def told(self, machine: Machine, text: str) -> None:
         """Of nmond itself: it starts, cannot, leaves."""
 
+    def broken_off(self, machine: Machine) -> None:
+        """Its connections end: nobody can be answered any more."""
+
     def violation(self, text: str, node: str) -> None:
         """What must never be."""
 
@@ -294,6 +297,7 @@ class Nmond:
         machine = self.machine
         plain = self.engine.snapshot()
         self._ear.told(machine, "ezha is restarted: nmond hands over")
+        self._ear.broken_off(machine)
         machine.stop_program()
 
         def go_on() -> None:

@@ -239,7 +239,7 @@ class History:
             failures += [f"{service}: {text}" for text in self._rest(service)]
         for asked in self.checkers.asked.values():
             machine = self.machines[asked.node]
-            if not asked.finals and machine.lives == asked.life:
+            if not asked.finals and not asked.gone and machine.lives == asked.life:
                 failures.append(f"{asked.command.action.value} on {asked.node} was never answered")
         for text in failures:
             self.trace.add(Entry(self.agenda.now, Kind.VIOLATION, "", "", text))

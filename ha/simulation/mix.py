@@ -204,6 +204,43 @@ def _clock(p: Place) -> Iterable[Fault]:
     yield Fault(p.when(), "step-clock", (p.node(), str(p.draw.pick((-86400, -5, 5, 86400)))))
 
 
+def _stranger(p: Place) -> Iterable[Fault]:
+    """Somebody sends to our ports, or the network cuts datagrams short."""
+    if p.draw.chance(0.5):
+        yield Fault(p.when(), "stray", (p.node(),), _round(p.draw.about(6 * p.timeout)))
+    else:
+        yield Fault(p.when(), "truncate", (str(p.draw.pick((10, 60, 100))), *p.pair()), p.long())
+
+
+def _workers(p: Place) -> Iterable[Fault]:
+    if p.draw.chance(0.6):
+        yield Fault(p.when(), "kill-listeners", (p.node(),))
+    else:
+        yield Fault(p.when(), "pause-processes", (p.node(),), p.brief())
+
+
+def _slots(p: Place) -> Iterable[Fault]:
+    yield Fault(p.when(), "zero", (p.node(),))
+
+
+def _memory(p: Place) -> Iterable[Fault]:
+    """What a node remembers is lost, or cannot be read while nmond starts."""
+    node, at = p.node(), p.when()
+    if p.draw.chance(0.5):
+        yield Fault(at, "tear", (node,))
+    else:
+        yield Fault(at, "unreadable", (node,), p.long())
+    yield Fault(_round(at + p.draw.between(0.0, 0.5)), "kill", (node,))
+
+
+def _boot_script(p: Place) -> Iterable[Fault]:
+    yield Fault(p.when(), "boot-script", (p.node(),))
+
+
+def _stopped_clock(p: Place) -> Iterable[Fault]:
+    yield Fault(p.when(), "stop-clock", (p.node(),), p.long())
+
+
 KINDS: dict[str, tuple[Maker, float, int]] = {
     "power": (_power, 0.4, 5),
     "kill": (_kill, 0.4, 8),
@@ -225,6 +262,12 @@ KINDS: dict[str, tuple[Maker, float, int]] = {
     "leave": (_leave, 0.3, 4),
     "configure": (_configure, 0.15, 3),
     "clock": (_clock, 0.1, 4),
+    "stranger": (_stranger, 0.15, 4),
+    "workers": (_workers, 0.2, 6),
+    "slots": (_slots, 0.1, 4),
+    "memory": (_memory, 0.1, 2),
+    "boot-script": (_boot_script, 0.1, 4),
+    "stopped-clock": (_stopped_clock, 0.05, 2),
 }
 """By kind of trouble: how it is made, the share of histories that have it, and how often it comes at most."""
 

@@ -381,6 +381,19 @@ def test_switch_gives_it_to_the_named_node_of_three():
     assert cluster.states() == ["STOPPED", "STOPPED", "STARTED"]
 
 
+def test_switch_is_answered_where_another_ran_it_all_the_time():
+    """Two run it; what one of them gives up nobody takes, for it is there already, in an older run."""
+    cluster = started(nodes=("node1", "node2", "node3"))
+    cluster.ask("node3", Action.UNFREEZE)
+    cluster.ask("node2", Action.FORCE_START, override=True)
+    cluster.run(1)
+    assert cluster.states() == ["STARTED", "STARTED", "STOPPED"]
+    asked = cluster.ask("node2", Action.SWITCH)
+    cluster.run(1)
+    answer = cluster.answer("node2", asked)
+    assert answer is not None and not answer.ok and answer.text == "STARTED on node1"
+
+
 def test_switch_is_refused_where_the_other_cannot_take_it():
     cluster = started()
     cluster.ask("node2", Action.FREEZE_STOP)
