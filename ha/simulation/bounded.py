@@ -10,8 +10,8 @@ What is modelled, and what is not:
   instant everything happens in every order; a deadline between two instants is met at the later one.
 * A message is delivered in the instant in which it was sent, or lost. At most two are under way to a node: a third
   replaces the second, as the newest of a path replaces those that wait in ``ha.node.driver.Driver.post``. While the
-  receiver is paused, only the newest of an incarnation waits, as there; and what waits is looked at before a claim
-  may be settled by the time alone, as there.
+  receiver is paused, what has come by the end of an instant waits, and is lost no more; of what waits, the first and
+  the newest of an incarnation count, and are looked at before a claim may be settled by the time alone, as there.
 * One old message of each node can come again: the last one whose news of the service differed from the newest.
 * A script takes as long as it likes, and never hangs beyond its timeout. Physically a service is up from the begin of
   its start script to the end of a stop script that succeeds, or to the power-off. A status script that succeeds tells

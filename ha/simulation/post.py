@@ -5,6 +5,7 @@ for; so here they are places relative to the newest that it has heard, without g
 message says, nor what becomes of it.
 """
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ha.simulation.bounded import T
@@ -77,9 +78,37 @@ def settled(post: Post, newest: bool, reached: int) -> Post:
 
 def aged(post: Post) -> Post:
     """A step of time later."""
-    inbox, tape, unread = post
-    tape = None if tape is None else tape._replace(age=min(T, tape.age + 1))
-    return Post(tuple(letter._replace(age=min(T, letter.age + 1)) for letter in inbox), tape, unread)
+    tape = None if post.tape is None else post.tape._replace(age=min(T, post.tape.age + 1))
+    inbox = (letter._replace(age=min(T, letter.age + 1)) for letter in post.inbox)
+    return Post(_waiting(inbox), tape, 0)
+
+
+def resumed(post: Post) -> Post:
+    """nmond goes on after a pause: what has come meanwhile waits, and is lost no more."""
+    inbox = _waiting(post.inbox)
+    return Post(inbox, post.tape, len(inbox))
+
+
+def _waiting(letters: Iterable[Letter]) -> tuple[Letter, ...]:
+    """Of the messages of an incarnation that wait the first and the newest: nmond may read the first alone before it
+    reads on, and what it reads together with the newest is outrun (``ha.node.driver.Driver.post``)."""
+    kept: list[Letter] = []
+    for letter in letters:
+        if len(kept) > 1 and kept[-1].life == kept[-2].life == letter.life:
+            kept.pop()
+        kept.append(letter)
+    return tuple(kept)
+
+
+def arrived(post: Post) -> int:
+    """So many of the inbox have come and only wait to be read; the others, sent in this instant, can still be lost."""
+    return max(post.unread, sum(letter.age > 0 for letter in post.inbox))
+
+
+def without(post: Post) -> Post:
+    """The first that can be lost is lost."""
+    place = arrived(post)
+    return post._replace(inbox=(*post.inbox[:place], *post.inbox[place + 1 :]))
 
 
 def reheard(post: Post, most: int) -> Post:
@@ -133,15 +162,17 @@ def _stamp(letter: Letter) -> tuple[int, int]:
     return (letter.life, letter.seq)
 
 
-def posted(post: Post, letter: Letter, *, paused: bool, replayable: Letter | None, differs: bool) -> Post:
+def posted(post: Post, letter: Letter, *, replayable: Letter | None, differs: bool) -> Post:
     """The letter is under way. ``differs``: the last that is under way tells other news; ``replayable``: the newest
     that was heard, where that does."""
     inbox, tape, unread = post
     last = inbox[-1] if inbox else None
-    full = len(inbox) >= IN_FLIGHT or paused
+    place = arrived(post)
+    full = len(inbox) - place >= IN_FLIGHT
     replaces = last is not None and full and last.life == letter.life
     if last is not None and differs:
         tape = last
     elif (last is None or tape is None) and replayable is not None:
         tape = replayable
-    return Post((*(inbox[:-1] if replaces else inbox[-IN_FLIGHT + 1 :]), letter), tape, unread)
+    flying = inbox[place:-1] if replaces else inbox[place:][-IN_FLIGHT + 1 :]
+    return Post((*inbox[:place], *flying, letter), tape, unread)

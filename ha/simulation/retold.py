@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from ha.fsm.states import ScriptKind, State
 from ha.simulation.bounded import NODES, WEB, Bounds, Host, Kind, Move, entry_of
-from ha.simulation.post import Letter
+from ha.simulation.post import Letter, arrived
 from ha.simulation.stepping import Machine
 
 _CUTS: Final = (
@@ -65,7 +65,7 @@ def _event(bounds: Bounds, machine: Machine, number: int, move: Move) -> str:
             age = f", sent {letter.age} s ago" if letter.age else ""
             text = f"{name} hears of {other} that it is {_said(machine, letter).name}{age}"
         case Kind.LOSE:
-            text = f"a message to {name} is lost ({_said(machine, waiting.inbox[0]).name})"
+            text = f"a message to {name} is lost ({_said(machine, waiting.inbox[arrived(waiting)]).name})"
         case Kind.REPLAY:
             assert waiting.tape is not None
             text = f"an old message of {other} comes to {name} again ({_said(machine, waiting.tape).name})"

@@ -417,7 +417,7 @@ class Machine:
             if not blind or row.move.kind != Kind.TICK:
                 self._told(steps, row, place, faults)
         if inbox:
-            if faults and "lose" in kinds:
+            if faults and "lose" in kinds and post.arrived(self._shared.posts[place]) < len(inbox):
                 self._told(steps, Row(Move(Kind.LOSE, self.node), 1, How.LOSE, Deed(core, 0, 2)), place, faults)
             if facts & AWAKE:
                 for row in self._coming(core, inbox[0], Kind.DELIVER, faults):
@@ -544,7 +544,7 @@ class Machine:
             letter = post.sent(waiting, text, word.heard, word.claim > 0, newest)
             differs = bool(waiting.inbox) and shared.differ(waiting.inbox[-1].text, text)
             again = newest if newest is not None and shared.differ(newest.text, text) else None
-            waiting = post.posted(waiting, letter, paused=not facts & AWAKE, replayable=again, differs=differs)
+            waiting = post.posted(waiting, letter, replayable=again, differs=differs)
         return waiting
 
     def later(self, number: int) -> tuple[int, int]:
@@ -623,9 +623,9 @@ _READS: Final = frozenset({How.LOSE, How.HEAR, How.SKIP, How.DROP})
 _CHANGES: Final[dict[int, Callable[[Post], Post]]] = {
     How.STAYS: lambda waiting: waiting,
     How.OFF: lambda waiting: Post((), waiting.tape, 0),
-    How.RESUME: lambda waiting: waiting._replace(unread=len(waiting.inbox)),
+    How.RESUME: post.resumed,
     How.RESTART: lambda waiting: waiting._replace(unread=0),
-    How.LOSE: _read,
+    How.LOSE: post.without,
     How.HEAR: _heard,
     How.SKIP: _read,
     How.DROP: lambda waiting: Post(waiting.inbox[1:], waiting.tape, 0),
