@@ -15,8 +15,8 @@ def told(result: Result, seconds: float) -> list[str]:
     lines = [
         f"at most {bounds.faults} fault(s) ({', '.join(bounds.kinds)}), {bounds.commands} command(s), "
         f"pauses of up to {bounds.pause} steps of T/5",
-        f"{result.states:,} states (made of {result.machines:,} of single machines), {result.transitions:,} transitions, "
-        f"depth {result.depth}, in {seconds:.1f} s",
+        f"{result.states:,} states (made of {result.machines:,} of single machines), "
+        f"{result.transitions:,} transitions, depth {result.depth}, in {seconds:.1f} s",
         f"{len(result.cells)} cells of (state × peer's state × event) reached",
         f"{result.unarbitrated:,} moves end in a dual run that no node could tell from death (looked no further)",
     ]
