@@ -35,6 +35,8 @@ from ha.node.systemd import Systemd
 EXIT_REFUSED: Final = 1
 EXIT_CONFIGURATION: Final = 2
 EXIT_FAILED: Final = 70
+BROKEN_PAUSE_S: Final = 5.0
+"""systemd starts a failed nmond again at once: one that finds a broken configuration takes its time to end."""
 READY_VARIABLE: Final = "EZ_READY_FD"
 """The supervisor's descriptor, to which a byte is written when nmond is ready."""
 ROOM_VARIABLE: Final = "EZ_TITLE_ROOM"
@@ -49,9 +51,11 @@ USAGE: Final = "usage: nmond [--foreground | --probe | --version]"
 class Unusable(Exception):
     """nmond cannot run here, and says why in a line."""
 
-    def __init__(self, text: str, code: int) -> None:
+    def __init__(self, text: str, code: int, pause: float = 0.0) -> None:
         super().__init__(text)
         self.code = code
+        self.pause = pause
+        """So many seconds it waits before it ends, for whoever starts it again at once."""
 
 
 class Daemon:
@@ -93,6 +97,9 @@ class Daemon:
         try:
             configuration = load(self.layout, name)
         except ConfigError as error:
+            if os.path.exists(self.layout.pid):
+                # One ran here and died: its services are unguarded until the files are mended, so it is tried again.
+                raise Unusable(str(error), EXIT_FAILED, BROKEN_PAUSE_S if self.foreground else 0.0) from None
             raise Unusable(str(error), EXIT_CONFIGURATION) from None
         try:
             boot_id = boot_identity()
@@ -388,6 +395,7 @@ def _run(layout: Layout, foreground: bool) -> int:
     except Unusable as error:
         for line in str(error).splitlines():
             daemon.log.error(line)
+        time.sleep(error.pause)
         return _say(str(error), error.code)
     return daemon.run()
 

@@ -407,6 +407,18 @@ def test_a_broken_configuration_is_told_line_by_line(bench: Bench) -> None:
     broken.loop.close()
 
 
+def test_a_broken_configuration_is_tried_again_where_an_nmond_died(bench: Bench) -> None:
+    """Under systemd, code 2 is final: what runs would stay unguarded after the files are mended."""
+    bench.write("services", "web relative node1 node2 /bin/true\n")
+    Path(bench.layout.pid).write_text("1\n")
+    broken = Daemon(bench.layout, foreground=True)
+    with pytest.raises(Unusable) as refused:
+        broken.begin(-1)
+    assert (refused.value.code, refused.value.pause) == (70, 5.0)
+    broken.lock.release()
+    broken.loop.close()
+
+
 def test_an_unreadable_record_starts_nothing_and_says_so(bench: Bench) -> None:
     started(bench)
     bench.end()
