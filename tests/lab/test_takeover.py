@@ -268,6 +268,11 @@ def test_a_restart_is_noticed_by_nobody() -> None:
         for node, peer in (NODES, NODES[::-1]) * RESTARTS:
             nmond, workers, since = pair.need_nmond(node), pair.workers(node), boottime()
             done = pair.run(node, "ezha.init", "restart")
+            for _ in range(5):
+                if "less busy" not in done.stderr:
+                    break
+                since = boottime()  # as a person would, who is asked to
+                done = pair.run(node, "ezha.init", "restart")
             assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
             wait_until(since + 2 * 0.5)
             log = pair.cluster(node, "log", "nmond.log").read_text()
