@@ -471,7 +471,7 @@ class Machine:
             taken = self._absorbed(core, waiting)
             if taken >= 0:
                 steps.append(Step(move, paid, operators, taken, words, checked, starts))
-                if paid < faults and not move.cut:
+                if paid < faults and not move.cut and not self._shared.posts[waiting].unread:
                     lost = self.number(core, self._become(waiting, How.EMPTY, 2, core))
                     move = move._replace(lost=1 << self.node)
                     steps.append(Step(move, paid + 1, operators, lost, words, checked, starts))
