@@ -65,11 +65,15 @@ class Tally:
         return [f for f in self.found if f.liveness and not f.safety]
 
 
-def one(seed: int, planner: Planner = draw_plan, given: Mapping[str, Texts] | None = None) -> Tally:
-    """A single history."""
+def one(
+    seed: int, planner: Planner = draw_plan, given: Mapping[str, Texts] | None = None, twice: bool = False
+) -> Tally:
+    """A single history. ``twice``: it is run again, and must be the same, byte for byte."""
     tally = Tally(histories=1)
     outcome = run(planner(seed), given, keep=False, cells=tally.cells)
     findings = outcome.findings
+    if twice and run(planner(seed), given, keep=False).digest != outcome.digest:
+        findings.safety.append("run again it is another history: the simulator itself is at fault")
     tally.seconds, tally.dual = outcome.seconds, findings.dual
     tally.faults.update(outcome.faults)
     tally.situations.update(findings.situations)
@@ -85,6 +89,7 @@ def hunt(
     planner: Planner = draw_plan,
     given: Mapping[str, Texts] | None = None,
     progress: Callable[[Tally], None] = lambda tally: None,
+    twice: bool = False,
 ) -> Tally:
     """Every seed's history. ``seconds``: of real time, after which no further batch is begun. ``planner`` and ``given``
     reach the other processes by fork."""
@@ -99,12 +104,12 @@ def hunt(
     batches = _batches(seeds)
     if jobs <= 1:
         for batch in batches:
-            total.add(_batch(batch, planner, given))
+            total.add(_batch(batch, planner, given, twice))
             if over():
                 break
         return total
     context = multiprocessing.get_context("fork")
-    with context.Pool(jobs, _take, (planner, given)) as pool:
+    with context.Pool(jobs, _take, (planner, given, twice)) as pool:
         for tally in pool.imap(_work, batches):
             total.add(tally)
             if over():
@@ -118,21 +123,21 @@ def _batches(seeds: Iterable[int]) -> Iterable[list[int]]:
         yield batch
 
 
-def _batch(seeds: list[int], planner: Planner, given: Mapping[str, Texts] | None) -> Tally:
+def _batch(seeds: list[int], planner: Planner, given: Mapping[str, Texts] | None, twice: bool) -> Tally:
     total = Tally()
     for seed in seeds:
-        total.add(one(seed, planner, given))
+        total.add(one(seed, planner, given, twice))
     return total
 
 
-_given: tuple[Planner, Mapping[str, Texts] | None] = (draw_plan, None)
+_given: tuple[Planner, Mapping[str, Texts] | None, bool] = (draw_plan, None, False)
 
 
-def _take(planner: Planner, given: Mapping[str, Texts] | None) -> None:
+def _take(planner: Planner, given: Mapping[str, Texts] | None, twice: bool) -> None:
     """In a process of the pool: what the histories are made of."""
     global _given
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's matter: it ends the pool
-    _given = (planner, given)
+    _given = (planner, given, twice)
 
 
 def _work(seeds: list[int]) -> Tally:

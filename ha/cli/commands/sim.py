@@ -55,6 +55,7 @@ def _parser() -> Parser:
     )
     sub.add_argument("--jobs", type=integer(1, 1024), metavar="J", help="processes (default: one a core)")
     sub.add_argument("--minutes", type=given.number(0.0, 60.0 * 24 * 366), metavar="M", help="stop after so long")
+    sub.add_argument("--twice", action="store_true", help="run each history twice, and compare the two byte for byte")
     sub.add_argument("--cells", action="store_true", help="list every cell that was reached")
     sub.add_argument(
         "--coverage", metavar="FILE", help="name the cells that a search reached (explore --json) and the hunt did not"
@@ -153,7 +154,7 @@ def _hunt(options: argparse.Namespace) -> int:
     planner(0)  # what cannot be planned is told here, not by a process of the pool
     with hunting.bar(len(seeds) if isinstance(seeds, range) else None) as show:
         try:
-            hunt.hunt(seeds, jobs, seconds, planner, own, keep)
+            hunt.hunt(seeds, jobs, seconds, planner, own, keep, options.twice)
         except KeyboardInterrupt:
             interrupted = True
     say("\n".join(hunting.summary(last, jobs, again)))

@@ -1,0 +1,34 @@
+"""Many histories at once."""
+
+import pytest
+
+from ha.simulation import hunt
+from ha.simulation.history import Outcome
+from ha.simulation.history import run as real_run
+from ha.simulation.mix import draw_plan
+from ha.simulation.plan import Plan
+
+
+def brief(seed: int) -> Plan:
+    return draw_plan(seed, 60.0)
+
+
+def test_two_processes_find_what_one_finds() -> None:
+    alone, together = (hunt.hunt(range(8), jobs, planner=brief) for jobs in (1, 2))
+    for tally in (alone, together):
+        tally.wall = 0.0
+    assert alone == together and alone.histories == 8
+
+
+def test_a_history_that_is_another_one_the_second_time_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not hunt.one(1, brief, twice=True).found
+    runs: list[int] = []
+
+    def run(plan: Plan, *args: object, **more: object) -> Outcome:
+        runs.append(1)
+        return real_run(draw_plan(len(runs), 60.0), *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hunt, "run", run)
+    assert hunt.one(1, brief, twice=True).found[0].safety == [
+        "run again it is another history: the simulator itself is at fault"
+    ]
