@@ -10,8 +10,10 @@ What is modelled, and what is not:
   instant everything happens in every order; a deadline between two instants is met at the later one.
 * A message is delivered in the instant in which it was sent, or lost. At most two are under way to a node: a third
   replaces the second, as the newest of a path replaces those that wait in ``ha.node.driver.Driver.post``. While the
-  receiver is paused, what has come by the end of an instant waits, and is lost no more; of what waits, the first and
-  the newest of an incarnation count, and are looked at before a claim may be settled by the time alone, as there.
+  receiver is paused, what has come by the end of an instant waits, and is lost no more.
+* What waits at a node is taken in as one ``News`` in its next step, and nothing else is before: nmond reads all paths
+  before every look at the time (``ha.node.loop``). Of what is under way in that instant it takes in with it what has
+  arrived by then: nothing, the first, or both; the rest comes later, and is lost or read for itself.
 * One old message of each node can come again: the last one whose news of the service differed from the newest.
 * A script takes as long as it likes, and never hangs beyond its timeout. Physically a service is up from the begin of
   its start script to the end of a stop script that succeeds, or to the power-off. A status script that succeeds tells
@@ -34,7 +36,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from ha.fsm.config import ClusterConfig, PathConfig, PathId, ServiceConfig
-from ha.fsm.events import Command, Effects, Ended, Event, MessageReceived, RunScript, ScriptEnded, Tick
+from ha.fsm.events import Command, Effects, Ended, Event, MessageReceived, News, RunScript, ScriptEnded, Tick
 from ha.fsm.identity import service_id
 from ha.fsm.message import Ack, Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.record import NodeRecord
@@ -110,7 +112,7 @@ class Move(NamedTuple):
     cut: int = 0
     """1: nmond dies after "persisted"; 2: after "sent"; 3: before it has even persisted."""
     action: int = 0
-    """Index in ``Bounds.actions``."""
+    """Index in ``Bounds.actions``; of a delivery: so many messages are read together."""
     lost: int = 0
     """Bit k: the plain heartbeat that this move sends to node k is lost."""
 
@@ -296,10 +298,10 @@ class Doing:
         move: Move,
         bounds: Bounds,
         cells: Counter[Cell],
-        packet: Packet | None = None,
+        packets: tuple[Packet, ...] = (),
         last: int = 0,
     ) -> None:
-        """``packet``: the message that comes; ``last``: of a step of time, when the last that waits here was sent
+        """``packets``: the messages that come; ``last``: of a step of time, when the last that waits here was sent
         (0: none does). Raises Violation."""
         self.cells = cells
         self.words: list[Word] = []
@@ -308,7 +310,7 @@ class Doing:
         claimed = claim_of(before) != 0
         if move.kind in _STEPS:
             self.host = before.copy()
-            self.effects = self._step(self._event(move, bounds, packet), move.cut)
+            self.effects = self._step(self._event(move, bounds, packets), move.cut)
         elif move.kind == Kind.TIME:
             self.host = before.sibling()
             self._pass_time(last)
@@ -336,7 +338,7 @@ class Doing:
             case _:
                 raise AssertionError(kind)
 
-    def _event(self, move: Move, bounds: Bounds, packet: Packet | None) -> Event | None:
+    def _event(self, move: Move, bounds: Bounds, packets: tuple[Packet, ...]) -> Event | None:
         """What nmond learns; None: nothing yet."""
         host, kind = self.host, move.kind
         if kind in (Kind.END, Kind.FAIL):
@@ -347,8 +349,7 @@ class Doing:
             return Command("c", WEB, bounds.actions[move.action])
         if kind == Kind.TICK:
             return Tick()
-        assert packet is not None
-        return _heard(host, packet, packet.sent if kind == Kind.DELIVER else host.now)
+        return News(tuple(_heard(host, p, p.sent if kind == Kind.DELIVER else host.now) for p in packets))
 
     def _pass_time(self, last: int) -> None:
         host = self.host

@@ -40,8 +40,6 @@ class Post(NamedTuple):
 
     inbox: tuple[Letter, ...] = ()
     tape: Letter | None = None
-    unread: int = 0
-    """So many messages came while nmond was paused, and wait."""
 
 
 NOTHING: Final = Post()
@@ -57,7 +55,7 @@ def _places(found: set[int], based: bool) -> dict[int, int]:
 def settled(post: Post, newest: bool, reached: int) -> Post:
     """The same post with places without gaps. ``newest``: a message was heard; ``reached``: how long ago the last that
     reached the machine was sent."""
-    inbox, tape, unread = post
+    inbox, tape = post
     letters = inbox if tape is None else (*inbox, tape)
     if not letters:
         return post
@@ -73,28 +71,22 @@ def settled(post: Post, newest: bool, reached: int) -> Post:
         tape = placed(tape)
         if tape.age >= reached:
             tape = tape._replace(age=T)
-    return Post(tuple(placed(letter) for letter in inbox), tape, unread)
+    return Post(tuple(placed(letter) for letter in inbox), tape)
 
 
 def aged(post: Post) -> Post:
     """A step of time later."""
     tape = None if post.tape is None else post.tape._replace(age=min(T, post.tape.age + 1))
     inbox = (letter._replace(age=min(T, letter.age + 1)) for letter in post.inbox)
-    return Post(_waiting(inbox), tape, 0)
+    return Post(together(inbox), tape)
 
 
-def resumed(post: Post) -> Post:
-    """nmond goes on after a pause: what has come meanwhile waits, and is lost no more."""
-    inbox = _waiting(post.inbox)
-    return Post(inbox, post.tape, len(inbox))
-
-
-def _waiting(letters: Iterable[Letter]) -> tuple[Letter, ...]:
-    """Of the messages of an incarnation that wait the first and the newest: nmond may read the first alone before it
-    reads on, and what it reads together with the newest is outrun (``ha.node.driver.Driver.post``)."""
+def together(letters: Iterable[Letter]) -> tuple[Letter, ...]:
+    """What is left of messages that are read together: of the first incarnation the newest, as in
+    ``ha.node.driver.Driver.post``; of a later one, of which all are left there, the first and the newest."""
     kept: list[Letter] = []
     for letter in letters:
-        if len(kept) > 1 and kept[-1].life == kept[-2].life == letter.life:
+        if kept and kept[-1].life == letter.life and (kept[0].life == letter.life or kept[-2].life == letter.life):
             kept.pop()
         kept.append(letter)
     return tuple(kept)
@@ -102,7 +94,12 @@ def _waiting(letters: Iterable[Letter]) -> tuple[Letter, ...]:
 
 def arrived(post: Post) -> int:
     """So many of the inbox have come and only wait to be read; the others, sent in this instant, can still be lost."""
-    return max(post.unread, sum(letter.age > 0 for letter in post.inbox))
+    return sum(letter.age > 0 for letter in post.inbox)
+
+
+def read(post: Post, count: int) -> Post:
+    """So many of the inbox are read."""
+    return post._replace(inbox=post.inbox[count:])
 
 
 def without(post: Post) -> Post:
@@ -113,33 +110,33 @@ def without(post: Post) -> Post:
 
 def reheard(post: Post, most: int) -> Post:
     """What the letters tell of the receiver's own messages, once that is no more than ``most``."""
-    inbox, tape, unread = post
+    inbox, tape = post
 
     def each(letter: Letter) -> Letter:
         return letter if letter.heard <= most else letter._replace(heard=most)
 
-    return Post(tuple(each(letter) for letter in inbox), None if tape is None else each(tape), unread)
+    return Post(tuple(each(letter) for letter in inbox), None if tape is None else each(tape))
 
 
 def outdated(post: Post, most: int) -> Post:
     """The sender's claim is over (1), or the incarnation of all that it has sent (0)."""
-    inbox, tape, unread = post
+    inbox, tape = post
 
     def each(letter: Letter) -> Letter:
         return letter if letter.fresh <= most else letter._replace(fresh=most)
 
-    return Post(tuple(each(letter) for letter in inbox), None if tape is None else each(tape), unread)
+    return Post(tuple(each(letter) for letter in inbox), None if tape is None else each(tape))
 
 
 def rebased(post: Post, heard: Letter) -> Post:
     """The places of all from that of a letter that is now the newest heard."""
-    inbox, tape, unread = post
+    inbox, tape = post
 
     def each(letter: Letter) -> Letter:
         same = letter.life == heard.life
         return letter._replace(life=letter.life - heard.life, seq=letter.seq - heard.seq if same else letter.seq)
 
-    return Post(tuple(each(letter) for letter in inbox), None if tape is None else each(tape), unread)
+    return Post(tuple(each(letter) for letter in inbox), None if tape is None else each(tape))
 
 
 def sent(post: Post, text: int, heard: int, claimed: bool, newest: Letter | None) -> Letter:
@@ -165,7 +162,7 @@ def _stamp(letter: Letter) -> tuple[int, int]:
 def posted(post: Post, letter: Letter, *, replayable: Letter | None, differs: bool) -> Post:
     """The letter is under way. ``differs``: the last that is under way tells other news; ``replayable``: the newest
     that was heard, where that does."""
-    inbox, tape, unread = post
+    inbox, tape = post
     last = inbox[-1] if inbox else None
     place = arrived(post)
     full = len(inbox) - place >= IN_FLIGHT
@@ -175,4 +172,4 @@ def posted(post: Post, letter: Letter, *, replayable: Letter | None, differs: bo
     elif (last is None or tape is None) and replayable is not None:
         tape = replayable
     flying = inbox[place:-1] if replaces else inbox[place:][-IN_FLIGHT + 1 :]
-    return Post((*inbox[:place], *flying, letter), tape, unread)
+    return Post((*inbox[:place], *flying, letter), tape)

@@ -75,10 +75,6 @@ class Probe(WatchedEngine):
         """When each service is looked at again, whatever happens."""
         return self._wakes.items()
 
-    def looks_by(self, now: float) -> bool:
-        """Whether a service is due to be looked at again: a claim may be settled now."""
-        return any(at <= now for at in self._wakes.values())
-
     @property
     def next_send(self) -> float:
         return self._next_send

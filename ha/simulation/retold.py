@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 from ha.fsm.states import ScriptKind, State
 from ha.simulation.bounded import NODES, WEB, Bounds, Host, Kind, Move, entry_of
-from ha.simulation.post import Letter, arrived
+from ha.simulation.post import Letter, arrived, together
 from ha.simulation.stepping import Machine
 
 _CUTS: Final = (
@@ -61,9 +61,9 @@ def _event(bounds: Bounds, machine: Machine, number: int, move: Move) -> str:
         case Kind.TIME:
             text = "time goes on"
         case Kind.DELIVER:
-            letter = waiting.inbox[0]
-            age = f", sent {letter.age} s ago" if letter.age else ""
-            text = f"{name} hears of {other} that it is {_said(machine, letter).name}{age}"
+            letters = together(waiting.inbox[: move.action])
+            news = " and ".join(_said(machine, each).name + _age(each) for each in letters)
+            text = f"{name} hears of {other} that it is {news}"
         case Kind.LOSE:
             text = f"a message to {name} is lost ({_said(machine, waiting.inbox[arrived(waiting)]).name})"
         case Kind.REPLAY:
@@ -87,6 +87,10 @@ def _event(bounds: Bounds, machine: Machine, number: int, move: Move) -> str:
             text = f"an operator types {bounds.actions[move.action].value} on {name}"
     lost = [NODES[node] for node in range(2) if move.lost >> node & 1]
     return text + _CUTS[move.cut] + (f", and the heartbeat to {' and to '.join(lost)} is lost" if lost else "")
+
+
+def _age(letter: Letter) -> str:
+    return f", sent {letter.age} s ago" if letter.age else ""
 
 
 def _said(machine: Machine, letter: Letter) -> State:

@@ -41,19 +41,21 @@ from ha.simulation.canonical import generations, key, message_moved, places, ren
 from ha.simulation.coverage import Cell
 from ha.simulation.post import NOTHING, Letter, Post
 
+Letters = tuple[Letter, ...]
+
 UP: Final = 1
 CONTENDS: Final = 2
 WAITS: Final = 4
 """Time does not go on before something has happened here."""
 ON: Final = 8
 AWAKE: Final = 16
-LOOKS: Final = 32
-"""A claim may be settled by the time alone."""
 UNCHECKED, HEARD, LONELY = range(3)
 MOST: Final = 2
 """So many faults one machine can have in a move."""
 KEPT: Final = 300_000
 """Rows of a table that are kept: what is looked at again soon. Any can be worked out again."""
+UNREAD: Final = frozenset({Kind.CRASH, Kind.OFF, Kind.PAUSE})
+"""What can befall nmond while messages wait that have come: they are what it reads first."""
 _CORE: Final = 24
 """Bits of the number of a post below that of a core."""
 _BASE: Final = 5
@@ -96,7 +98,10 @@ class Deed(NamedTuple):
 class How:
     """What becomes of the post in a move."""
 
-    STAYS, OFF, RESUME, RESTART, LOSE, HEAR, SKIP, DROP, AGAIN, TIME, STRIP, EMPTY = range(12)
+    STAYS, OFF, LOSE, AGAIN, TIME, STRIP, EMPTY, HEAR, SKIP = range(9)
+    """The last two with the number of messages that are read, times ``EACH``; SKIP: none becomes the newest heard."""
+
+    EACH = 16
 
 
 class Row(NamedTuple):
@@ -139,7 +144,7 @@ class Shared:
         number = self.post_numbers.setdefault(waiting, len(self.posts))
         if number == len(self.posts):
             self.posts.append(waiting)
-            inbox, tape, _ = waiting
+            inbox, tape = waiting
             bits = 0
             for letter in inbox if tape is None else (*inbox, tape):
                 bits |= 1 << entry_of(self.messages[letter.text]).generation
@@ -183,7 +188,7 @@ class Cores:
         self._numbers: dict[bytes, int] = {}
         self._letters: dict[Letter | None, int] = {None: 0}
         self._moves: dict[tuple[int, bool, bool], tuple[Move, ...]] = {}
-        self._deeds: dict[tuple[int, Move, Letter | int], Deed] = {}
+        self._deeds: dict[tuple[int, Move, Letters | int], Deed] = {}
         self._plain: dict[tuple[int, Letter], int] = {}
         self._outdated: tuple[dict[int, int], dict[int, int]] = ({}, {})
         self._moved: dict[tuple[int, tuple[tuple[int, int], ...]], int] = {}
@@ -205,7 +210,7 @@ class Cores:
         engine = host.engine
         facts = host.up * UP | host.contends * CONTENDS | waits(host, self._bounds) * WAITS
         if engine is not None:
-            facts |= ON | (host.paused < 0) * AWAKE | engine.looks_by(host.now) * LOOKS
+            facts |= ON | (host.paused < 0) * AWAKE
         return facts
 
     def _newest(self, host: Host) -> Letter | None:
@@ -225,23 +230,24 @@ class Cores:
             found = self._moves[place] = tuple(moves(self.hosts[core], faults, commands, self._bounds))
         return found
 
-    def deed(self, core: int, move: Move, letter: Letter | int = 0) -> Deed:
-        """``letter``: the message that comes; of a step of time, how long ago the last of those that wait was sent, and
-        one more (0: none waits)."""
-        place = (core, move, letter)
+    def deed(self, core: int, move: Move, letters: Letters | int = 0) -> Deed:
+        """``letters``: the messages that come; of a step of time, how long ago the last of those that wait was sent,
+        and one more (0: none waits)."""
+        place = (core, move, letters)
         found = self._deeds.get(place)
         if found is None:
-            found = self._deeds[place] = self._done(self.hosts[core], move, letter)
+            found = self._deeds[place] = self._done(self.hosts[core], move, letters)
         return found
 
-    def _done(self, before: Host, move: Move, letter: Letter | int) -> Deed:
-        packet, last = None, 0
-        if isinstance(letter, Letter):
-            before, packet = self._opened(before, letter)
-        elif letter:
-            last = before.now - (letter - 1)
+    def _done(self, before: Host, move: Move, letters: Letters | int) -> Deed:
+        packets: tuple[Packet, ...] = ()
+        last = 0
+        if not isinstance(letters, int):
+            before, packets = self._opened(before, letters)
+        elif letters:
+            last = before.now - (letters - 1)
         try:
-            doing = Doing(before, move, self._bounds, self._cells, packet, last)
+            doing = Doing(before, move, self._bounds, self._cells, packets, last)
         except Violation as found:
             return Deed(0, 0, 0, trouble=str(found))
         after, checked = doing.host, UNCHECKED
@@ -260,22 +266,28 @@ class Cores:
             tuple(cuts(move, doing.effects)) if not move.cut else (),
         )
 
-    def _opened(self, host: Host, letter: Letter) -> tuple[Host, Packet]:
-        """The message in the numbers of the machine, which counts the sender's present incarnation and claim from it
-        where it is the newest."""
+    def _opened(self, host: Host, letters: Letters) -> tuple[Host, tuple[Packet, ...]]:
+        """The messages in the numbers of the machine, which counts the sender's present incarnation and claim from the
+        last of them where that is the newest."""
         assert host.engine is not None
         newest = host.engine.peers[NODES[1 - self.node]].newest
-        if newest is None:
-            stamp = (_BASE + letter.life, _BASE + letter.seq)
-        else:
+
+        def stamp(letter: Letter) -> tuple[int, int]:
+            if newest is None:
+                return (_BASE + letter.life, _BASE + letter.seq)
             seq = newest.seq if letter.life == 0 else _BASE
-            stamp = (newest.incarnation.counter + letter.life, seq + letter.seq)
-        if newest is None or not letter.stale:
+            return (newest.incarnation.counter + letter.life, seq + letter.seq)
+
+        last = letters[-1]
+        if newest is None or not last.stale:
             host = host.sibling()
-            host.life = stamp[0] + (letter.fresh == 0)
-            host.claim = stamp[1] if letter.fresh == 2 else 0
-        message = received(host, self._shared.messages[letter.text], stamp, letter.heard)
-        return host, Packet(message, host.now - letter.age)
+            life, seq = stamp(last)
+            host.life = life + (last.fresh == 0)
+            host.claim = seq if last.fresh == 2 else 0
+        texts = self._shared.messages
+        return host, tuple(
+            Packet(received(host, texts[each.text], stamp(each), each.heard), host.now - each.age) for each in letters
+        )
 
     def plain(self, core: int, letter: Letter) -> int:
         """The machine once it has taken in a plain heartbeat; -1: it is none."""
@@ -283,8 +295,9 @@ class Cores:
         if found is None:
             found = -1
             if self.facts[core] & AWAKE and not letter.age and not letter.stale:
-                host = absorbed(*self._opened(self.hosts[core], letter))
-                found = -1 if host is None else self.number(host)
+                host, (packet,) = self._opened(self.hosts[core], (letter,))
+                after = absorbed(host, packet)
+                found = -1 if after is None else self.number(after)
             self._plain[core, letter] = found
         return found
 
@@ -325,7 +338,7 @@ class Machine:
         self._outdated: dict[int, int] = {}
         self._known: dict[int, int] = {}
         self._rows: dict[tuple[int, int, int], tuple[Row, ...]] = {}
-        self._letters: dict[tuple[int, Letter, int, int], tuple[Row, ...]] = {}
+        self._letters: dict[tuple[int, Move, Letters, int], tuple[Row, ...]] = {}
         self._steps: dict[int, list[Step]] = {}
         self._receipts: dict[int, tuple[int, int]] = {}
         self._later: dict[int, tuple[int, int]] = {}
@@ -382,10 +395,11 @@ class Machine:
             return 0
         newest = self.cores.newest[core] is not None
         reached = min(T, self.cores.reached[core])
-        place = ((waiting << 4 | how) << 2 | most) << 4 | newest << 3 | reached
+        place = ((waiting << 8 | how) << 2 | most) << 4 | newest << 3 | reached
         found = self._settled.get(place)
         if found is None:
-            changed = _CHANGES[how](self._shared.posts[waiting])
+            count, how = divmod(how, How.EACH)
+            changed = _CHANGES[how](self._shared.posts[waiting], count)
             if most < 2:
                 changed = post.reheard(changed, most)
             found = self._settled[place] = self._shared.post(post.settled(changed, newest, reached))
@@ -410,20 +424,23 @@ class Machine:
         state = self._states[number]
         core, place = state >> _CORE, state & (1 << _CORE) - 1
         facts, kinds = self.cores.facts[core], self._bounds.kinds
-        inbox, tape, unread = self._shared.posts[place]
+        inbox, tape = self._shared.posts[place]
+        arrived = post.arrived(self._shared.posts[place])
+        waits = arrived and facts & AWAKE
         steps: list[Step] = []
-        blind = unread and facts & LOOKS
         for row in self._own(core, faults, commands):
-            if not blind or row.move.kind != Kind.TICK:
+            if not waits or row.move.kind in UNREAD:
                 self._told(steps, row, place, faults)
-        if inbox:
-            if faults and "lose" in kinds and post.arrived(self._shared.posts[place]) < len(inbox):
-                self._told(steps, Row(Move(Kind.LOSE, self.node), 1, How.LOSE, Deed(core, 0, 2)), place, faults)
-            if facts & AWAKE:
-                for row in self._coming(core, inbox[0], Kind.DELIVER, faults):
-                    self._told(steps, row, place, faults)
-        if faults and tape is not None and facts & AWAKE and not self._stale(core, tape) and "replay" in kinds:
-            for row in self._coming(core, tape, Kind.REPLAY, faults):
+        if faults and "lose" in kinds and arrived < len(inbox):
+            self._told(steps, Row(Move(Kind.LOSE, self.node), 1, How.LOSE, Deed(core, 0, 2)), place, faults)
+        if not facts & AWAKE:
+            return steps
+        for count in range(max(arrived, 1), len(inbox) + 1):
+            move = Move(Kind.DELIVER, self.node, action=count)
+            for row in self._coming(core, move, post.together(inbox[:count]), faults):
+                self._told(steps, row, place, faults)
+        if faults and tape is not None and not waits and not self._stale(core, tape) and "replay" in kinds:
+            for row in self._coming(core, Move(Kind.REPLAY, self.node), (tape,), faults):
                 self._told(steps, row, place, faults)
         return steps
 
@@ -434,29 +451,28 @@ class Machine:
         if found is None:
             rows: list[Row] = []
             for move in self.cores.moves(core, faults, commands):
-                how = {Kind.OFF: How.OFF, Kind.RESUME: How.RESUME, Kind.CRASH: How.RESTART}.get(move.kind, How.STAYS)
-                rows += self._deeds(core, move, 0, how, How.RESTART, faults)
+                how = How.OFF if move.kind == Kind.OFF else How.STAYS
+                rows += self._deeds(core, move, 0, how, How.STAYS, faults)
             found = self._rows[place] = tuple(rows)
         return found
 
-    def _coming(self, core: int, letter: Letter, kind: int, faults: int) -> tuple[Row, ...]:
-        """A message comes."""
-        place = (core, letter, kind, faults)
+    def _coming(self, core: int, move: Move, letters: Letters, faults: int) -> tuple[Row, ...]:
+        """Messages come."""
+        place = (core, move, letters, faults)
         found = self._letters.get(place)
         if found is None:
-            new = not self._stale(core, letter)
-            read = kind == Kind.DELIVER
-            how = (How.HEAR if new else How.SKIP) if read else How.AGAIN
-            cut = How.DROP if read else How.RESTART
-            rows = self._deeds(core, Move(kind, self.node), letter, how, cut, faults)
-            found = self._letters[place] = tuple(rows)
+            how, cut = How.AGAIN, How.STAYS
+            if move.kind == Kind.DELIVER:
+                cut = How.SKIP + move.action * How.EACH
+                how = cut if self._stale(core, letters[-1]) else How.HEAR + move.action * How.EACH
+            found = self._letters[place] = tuple(self._deeds(core, move, letters, how, cut, faults))
         return found
 
-    def _deeds(self, core: int, move: Move, letter: Letter | int, how: int, cut: int, faults: int) -> Iterator[Row]:
-        deed = self.cores.deed(core, move, letter)
+    def _deeds(self, core: int, move: Move, letters: Letters | int, how: int, cut: int, faults: int) -> Iterator[Row]:
+        deed = self.cores.deed(core, move, letters)
         for each in (move, *deed.cuts):
             if cost(each) <= faults:
-                yield Row(each, cost(each), cut if each.cut else how, self.cores.deed(core, each, letter))
+                yield Row(each, cost(each), cut if each.cut else how, self.cores.deed(core, each, letters))
 
     def _told(self, steps: list[Step], row: Row, waiting: int, faults: int) -> None:
         """Add the step of a row; and where a heartbeat that waits is plain now, the step in which it is lost."""
@@ -467,11 +483,11 @@ class Machine:
             steps.append(Step(move, paid, operators, 0, 0, trouble=trouble))
             return
         waiting = self._become(waiting, how, most, core)
-        if how in _READS:
+        if how % How.EACH in _READS:
             taken = self._absorbed(core, waiting)
             if taken >= 0:
                 steps.append(Step(move, paid, operators, taken, words, checked, starts))
-                if paid < faults and not move.cut and not self._shared.posts[waiting].unread:
+                if paid < faults and not move.cut:
                     lost = self.number(core, self._become(waiting, How.EMPTY, 2, core))
                     move = move._replace(lost=1 << self.node)
                     steps.append(Step(move, paid + 1, operators, lost, words, checked, starts))
@@ -581,7 +597,7 @@ class Machine:
             return letter._replace(text=shared.text(message_moved(shared.messages[letter.text], place)))
 
         tape = None if waiting.tape is None else each(waiting.tape)
-        return Post(tuple(each(letter) for letter in waiting.inbox), tape, waiting.unread)
+        return Post(tuple(each(letter) for letter in waiting.inbox), tape)
 
     def thin(self, number: int, faults: int) -> int:
         """The machine without what no more than so many faults (0 or 1) can bring back: an old message that may come
@@ -605,32 +621,20 @@ def _set(bits: int) -> frozenset[int]:
     return frozenset(number for number in range(bits.bit_length()) if bits >> number & 1)
 
 
-def _heard(waiting: Post) -> Post:
-    letter = waiting.inbox[0]
-    return post.rebased(_read(waiting), letter)
-
-
-def _read(waiting: Post) -> Post:
-    return Post(waiting.inbox[1:], waiting.tape, max(0, waiting.unread - 1))
-
-
 def _again(waiting: Post) -> Post:
     assert waiting.tape is not None
     return post.rebased(waiting, waiting.tape)
 
 
-_READS: Final = frozenset({How.LOSE, How.HEAR, How.SKIP, How.DROP})
-_CHANGES: Final[dict[int, Callable[[Post], Post]]] = {
-    How.STAYS: lambda waiting: waiting,
-    How.OFF: lambda waiting: Post((), waiting.tape, 0),
-    How.RESUME: post.resumed,
-    How.RESTART: lambda waiting: waiting._replace(unread=0),
-    How.LOSE: post.without,
-    How.HEAR: _heard,
-    How.SKIP: _read,
-    How.DROP: lambda waiting: Post(waiting.inbox[1:], waiting.tape, 0),
-    How.AGAIN: _again,
-    How.TIME: post.aged,
-    How.STRIP: lambda waiting: waiting._replace(tape=None),
-    How.EMPTY: lambda waiting: Post((), waiting.tape, 0),
+_READS: Final = frozenset({How.LOSE, How.HEAR, How.SKIP})
+_CHANGES: Final[dict[int, Callable[[Post, int], Post]]] = {
+    How.STAYS: lambda waiting, _: waiting,
+    How.OFF: lambda waiting, _: Post((), waiting.tape),
+    How.LOSE: lambda waiting, _: post.without(waiting),
+    How.AGAIN: lambda waiting, _: _again(waiting),
+    How.TIME: lambda waiting, _: post.aged(waiting),
+    How.STRIP: lambda waiting, _: waiting._replace(tape=None),
+    How.EMPTY: lambda waiting, _: Post((), waiting.tape),
+    How.HEAR: lambda waiting, count: post.rebased(post.read(waiting, count), waiting.inbox[count - 1]),
+    How.SKIP: post.read,
 }

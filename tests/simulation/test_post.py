@@ -10,11 +10,12 @@ from ha.simulation.post import (
     arrived,
     outdated,
     posted,
+    read,
     rebased,
     reheard,
-    resumed,
     sent,
     settled,
+    together,
     without,
 )
 
@@ -65,13 +66,20 @@ def test_in_an_instant_the_newest_replaces_the_last_but_not_one_that_has_come_be
         post = posted(post, _letter(0, number), replayable=None, differs=False)
     assert [each.seq for each in post.inbox] == [1, IN_FLIGHT + 1]
     post = posted(aged(post), _letter(0, 9), replayable=None, differs=False)
-    assert [each.seq for each in post.inbox] == [1, IN_FLIGHT + 1, 9]
+    assert [each.seq for each in post.inbox] == [IN_FLIGHT + 1, 9]
 
 
-def test_of_what_waits_over_time_the_first_and_the_newest_of_an_incarnation_are_kept() -> None:
-    post = Post((_letter(0, 1), _letter(0, 2), _letter(0, 3), _letter(1, 0)))
-    assert [each.seq for each in aged(post).inbox] == [1, 3, 0]
-    assert resumed(post) == Post((_letter(0, 1), _letter(0, 3), _letter(1, 0)), None, 3)
+def test_of_what_is_read_together_the_newest_of_the_first_incarnation_is_kept_and_two_of_a_later() -> None:
+    letters = (_letter(0, 1), _letter(0, 2), _letter(0, 3), _letter(1, 0), _letter(1, 1), _letter(1, 2), _letter(2, 0))
+    kept = [(each.life, each.seq) for each in together(letters)]
+    assert kept == [(0, 3), (1, 0), (1, 2), (2, 0)]
+    assert together(together(letters)) == together(letters)
+    assert [(each.life, each.seq) for each in aged(Post(letters)).inbox] == kept, "and of what waits over time"
+    assert together(()) == ()
+
+
+def test_what_is_read_is_gone() -> None:
+    assert [each.seq for each in read(Post((_letter(0, 1), _letter(0, 2), _letter(0, 3))), 2).inbox] == [3]
 
 
 def test_what_has_come_is_lost_no_more() -> None:
@@ -79,7 +87,7 @@ def test_what_has_come_is_lost_no_more() -> None:
     post = posted(aged(Post((_letter(0, 1),))), _letter(0, 2), replayable=None, differs=False)
     assert arrived(post) == 1
     assert [each.seq for each in without(post).inbox] == [1]
-    assert arrived(resumed(post)) == 2
+    assert arrived(aged(post)) == 1
 
 
 def test_the_last_message_with_other_news_can_come_again() -> None:
@@ -96,4 +104,4 @@ def test_labels_only_sink_and_ages_end() -> None:
     assert [each.fresh for each in outdated(post, 1).inbox] == [1, 0]
     for _ in range(T + 2):
         post = aged(post)
-    assert [each.age for each in post.inbox] == [T, T]
+    assert [each.age for each in post.inbox] == [T]
