@@ -154,7 +154,7 @@ def test_twin_calls_a_peer_silent_before_it_has_read_what_came_during_its_own_pa
 
 
 def test_twin_looks_at_the_time_while_messages_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    bounds = Bounds(faults=2, commands=0, kinds=("pause",), beginnings=BOTH_STOPPED)
+    bounds = Bounds(faults=2, commands=0, pause=4, kinds=("pause",), beginnings=BOTH_STOPPED)
     _kept(explore(bounds))
     monkeypatch.setattr(stepping, "UNREAD", EVERYTHING)
     result = _broken(bounds, "starts the service while it is up on")
