@@ -12,8 +12,9 @@ What is modelled, and what is not:
   replaces the second, as the newest of a path replaces those that wait in ``ha.node.driver.Driver.post``. While the
   receiver is paused, what has come by the end of an instant waits, and is lost no more.
 * What waits at a node is taken in as one ``News`` in its next step, and nothing else is before: nmond reads all paths
-  before every look at the time (``ha.node.loop``). Of what is under way in that instant it takes in with it what has
-  arrived by then: nothing, the first, or both; the rest comes later, and is lost or read for itself.
+  before every look at the time (``ha.node.loop``), and no pause falls between the two here. Of what is under way in
+  that instant it takes in with it what has arrived by then: nothing, the first, or both; the rest comes later, and is
+  lost or read for itself.
 * One old message of each node can come again: the last one whose news of the service differed from the newest.
 * A script takes as long as it likes, and never hangs beyond its timeout. Physically a service is up from the begin of
   its start script to the end of a stop script that succeeds, or to the power-off. A status script that succeeds tells
