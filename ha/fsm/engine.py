@@ -330,7 +330,6 @@ class Engine(Hearing):
                 record = self._strays.get(name, ServiceRecord(name, absent))
                 self.services[name] = Service(service, service.id, record)
         self._strays = {n: r for n, r in self._strays.items() if n not in self.services and may_run(r)}
-        self._by_id = {s.id: n for n, s in self.services.items()}
         self._busy, self._pressing = {}, []
         self._claims: dict[str, None] = {}
         self._switching: dict[str, None] = {}

@@ -57,9 +57,6 @@ class Trigger(Enum):
     LEAVE = "leave"
 
 
-OPERATOR = frozenset(Trigger(t) for t in list(Trigger)[:8])
-
-
 class Guard(Enum):
     """A condition of a row. What it looks at is established before the table is asked (``machine.Facts``)."""
 

@@ -79,7 +79,7 @@ def _boot(name: str, job: dict[str, Any]) -> Syslog | None:
     socket.sethostname(name)
     if job["run"]:
         os.mkdir("/run/lock")
-        os.chmod("/run/lock", 0o1777)  # noqa: S103  # as on every machine; sticky  # noqa: S103  # as on every machine; sticky
+        os.chmod("/run/lock", 0o1777)  # noqa: S103  # as on every machine; sticky
     _raise_network(job["links"])
     return Syslog("/var/log/syslog", name) if job["run"] else None
 
@@ -109,7 +109,7 @@ def _serve(name: str, log: Syslog | None) -> None:
     if log is not None:
         device = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         device.bind("/dev/log")
-        os.chmod("/dev/log", 0o666)  # noqa: S103  # every program of the node may log  # noqa: S103  # every program of the node may log
+        os.chmod("/dev/log", 0o666)  # noqa: S103  # every program of the node may log
         selector.register(device, selectors.EVENT_READ)
         messages = _Messages(device, log)
         _start_rc_scripts(log)

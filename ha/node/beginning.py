@@ -1,7 +1,7 @@
 """The engine of a new nmond: what the state of record becomes at the start. nmond and the simulator share this."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ha.fsm.engine import Engine
 from ha.fsm.message import Incarnation
@@ -21,7 +21,6 @@ def first_engine(
     nonce: int,
     now: float,
     orphans: Mapping[str, ScriptKind],
-    **more: Any,
 ) -> E:
     """An engine of ``kind`` after a boot, a stop or a crash, not started yet.
 
@@ -38,5 +37,4 @@ def first_engine(
         unreadable=loaded.unreadable,
         orphans=orphans,
         freeze_secondary=configuration.options.freeze_secondary_on_start,
-        **more,
     )

@@ -50,16 +50,20 @@ def start_time(pid: int) -> int | None:
 
     None where there is no such process, or it has ended and only waits to be reaped.
     """
+    fields = _stat(pid)
+    return int(fields[19]) if fields else None
+
+
+def _stat(pid: int | str) -> list[bytes]:
+    """What /proc says of a process that lives, from its state on (proc(5), "stat", third field); else nothing."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read(4096)
     except (FileNotFoundError, ProcessLookupError):
-        return None
+        return []
     # The name stands in parentheses and may hold anything, parentheses and blanks too.
     fields = text[text.rindex(b")") + 2 :].split()
-    if fields[0] in (b"Z", b"X"):
-        return None
-    return int(fields[19])
+    return [] if fields[0] in (b"Z", b"X") else fields
 
 
 def group_lives(group: int) -> bool:
@@ -68,17 +72,8 @@ def group_lives(group: int) -> bool:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
-    return any(_is_in(pid, group) for pid in os.listdir("/proc") if pid.isdigit())
-
-
-def _is_in(pid: str, group: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            text = file.read(4096)
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    fields = text[text.rindex(b")") + 2 :].split()
-    return int(fields[2]) == group and fields[0] not in (b"Z", b"X")
+    stats = (_stat(pid) for pid in os.listdir("/proc") if pid.isdigit())
+    return any(fields and int(fields[2]) == group for fields in stats)
 
 
 def children() -> tuple[int, ...]:

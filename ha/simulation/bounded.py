@@ -393,8 +393,8 @@ class Doing:
             host.now,
             boot=boot,
             orphans=orphans,
-            cells=self.cells,
         )
+        host.engine.cells = self.cells
         host.engine.seq = 1  # as if a message had gone before: so there is always a number before a claim's
         self.words.append(Sign.LIFE)
         self._carry_out(host.engine.start(host.now), 0)

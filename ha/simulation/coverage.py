@@ -6,15 +6,11 @@ not know them, nor where the events come from.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
-from ha.fsm.config import ClusterConfig
 from ha.fsm.engine import Engine
-from ha.fsm.machine import NO_FACTS, Facts
-from ha.fsm.message import Incarnation
-from ha.fsm.record import NodeRecord
-from ha.fsm.states import ScriptKind, State
+from ha.fsm.states import State
 from ha.fsm.table import STATES, Row, Trigger
 
 _STRENGTH: Final = {
@@ -76,45 +72,10 @@ def parse(text: str) -> Cell:
 class WatchedEngine(Engine):
     """The production engine, with one ear at the table."""
 
-    def __init__(
-        self,
-        config: ClusterConfig,
-        node: str,
-        record: NodeRecord,
-        incarnation: Incarnation,
-        now: float,
-        *,
-        boot: bool,
-        unreadable: bool = False,
-        orphans: Mapping[str, ScriptKind] | None = None,
-        freeze_secondary: bool = False,
-        cells: Counter[Cell] | None = None,
-    ) -> None:
-        """``cells``: counted there; several engines may share one."""
-        super().__init__(
-            config,
-            node,
-            record,
-            incarnation,
-            now,
-            boot=boot,
-            unreadable=unreadable,
-            orphans=orphans,
-            freeze_secondary=freeze_secondary,
-        )
-        self.cells: Counter[Cell] = Counter() if cells is None else cells
+    cells: Counter[Cell]
+    """Counted there. Whoever makes the engine sets it before the start; several may share one."""
 
-    def _trigger(
-        self,
-        name: str,
-        trigger: Trigger,
-        now: float,
-        facts: Facts = NO_FACTS,
-        why: str = "",
-        by: str = "ezha",
-        evidence: tuple[str, ...] = (),
-        target: str = "",
-    ) -> Row:
+    def _trigger(self, name: str, trigger: Trigger, now: float, *rest: Any, **more: Any) -> Row:
         service = self.services[name]
         peer = State.UNKNOWN
         for each in self._others(service):
@@ -122,4 +83,4 @@ class WatchedEngine(Engine):
             if entry is not None and _STRENGTH[entry.state] < _STRENGTH[peer]:
                 peer = entry.state
         self.cells[Cell(service.state, peer, trigger)] += 1
-        return super()._trigger(name, trigger, now, facts, why, by, evidence, target)
+        return super()._trigger(name, trigger, now, *rest, **more)

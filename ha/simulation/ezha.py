@@ -170,9 +170,8 @@ class Nmond:
         for problem in loaded.problems:
             self._ear.told(machine, problem)
         nonce = machine.draw.whole(0, 2**32 - 1)
-        engine = first_engine(
-            WatchedEngine, self._configuration, machine.name, loaded, nonce, machine.now(), orphans, cells=self._cells
-        )
+        engine = first_engine(WatchedEngine, self._configuration, machine.name, loaded, nonce, machine.now(), orphans)
+        engine.cells = self._cells
         for service in orphans:
             machine.adopt(service, lambda how, code, service=service: self._script_ended(service, ORPHAN, how, code))  # type: ignore[misc]
         self.driver = Driver(engine, self, machine.now)

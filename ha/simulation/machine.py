@@ -364,7 +364,7 @@ class Machine:
 
     # ---------------------------------------------------------------------------------------------- scripts
 
-    def run(self, order: RunScript, ended: Callable[[Ended, int], None]) -> Script:
+    def run(self, order: RunScript, ended: Callable[[Ended, int], None]) -> None:
         """Launch a script."""
         self._numbers += 1
         shapes = self.shapes.get((order.service, order.kind))
@@ -379,7 +379,6 @@ class Machine:
         taken = duration(script.kind, script.shape, self._pace, self.draw)
         if taken is not None:
             self.later(taken, lambda: self._finish(script))
-        return script
 
     def recover(self) -> None:
         """Every script that runs ends soon by itself, and as it should."""

@@ -48,7 +48,6 @@ class Network:
         self.links: dict[PathId, list[Link]] = {}
         self._seen: dict[PathId, deque[bytes]] = {}
         self.lost = 0
-        self.replayed = 0
 
     def add(self, path: PathId, receivers: list[str]) -> None:
         self.links[path] = [Link(path, receiver) for receiver in receivers]
@@ -62,7 +61,6 @@ class Network:
     def replay(self, path: PathId, receiver: str, count: int) -> None:
         """A stranger sends old datagrams of the path again, the oldest first: nothing cuts a stranger off."""
         for data in list(self._seen[path])[:count]:
-            self.replayed += 1
             self._arrive(path, receiver, data, self._draw.between(0, 0.01))
 
     def inject(self, receiver: str, data: bytes) -> None:

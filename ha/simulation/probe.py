@@ -5,20 +5,17 @@ delay is rounded to the grid of time: what is due ``LOOK_S`` after a claim was s
 It must not know what it is searched for.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from ha.fsm.config import ClusterConfig
 from ha.fsm.evidence import Verdict
 from ha.fsm.hearing import LOOK_S
-from ha.fsm.message import Heartbeat, Incarnation
+from ha.fsm.message import Heartbeat
 from ha.fsm.peers import Peer, PeerPath
-from ha.fsm.record import NodeRecord, ServiceRecord
+from ha.fsm.record import ServiceRecord
 from ha.fsm.service import Service
-from ha.fsm.states import ScriptKind
-from ha.simulation.coverage import Cell, WatchedEngine
+from ha.simulation.coverage import WatchedEngine
 
 _COPIED = ("_busy", "_claims", "_switching", "_wakes")
 
@@ -26,23 +23,8 @@ _COPIED = ("_busy", "_claims", "_switching", "_wakes")
 class Probe(WatchedEngine):
     """``copy`` before every step."""
 
-    unexpected: str
-
-    def __init__(
-        self,
-        config: ClusterConfig,
-        node: str,
-        record: NodeRecord,
-        incarnation: Incarnation,
-        now: float,
-        *,
-        boot: bool,
-        orphans: Mapping[str, ScriptKind] | None = None,
-        cells: Counter[Cell] | None = None,
-    ) -> None:
-        super().__init__(config, node, record, incarnation, now, boot=boot, orphans=orphans, cells=cells)
-        self.unexpected = ""
-        """Something that the table says cannot happen."""
+    unexpected = ""
+    """Something that the table says cannot happen."""
 
     def copy(self) -> "Probe":
         """A twin that shares everything immutable; the original stays as it is."""

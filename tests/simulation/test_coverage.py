@@ -15,7 +15,9 @@ from tests.unit.fsm.cluster import config
 
 def _engine(node: str, cells: Counter[Cell] | None = None) -> WatchedEngine:
     record = NodeRecord(0, (ServiceRecord("web", State.STOPPED),))
-    return WatchedEngine(config(), node, record, Incarnation(1, 1), 0.0, boot=False, cells=cells)
+    engine = WatchedEngine(config(), node, record, Incarnation(1, 1), 0.0, boot=False)
+    engine.cells = Counter() if cells is None else cells
+    return engine
 
 
 def test_a_silent_peer_counts_as_unknown() -> None:
