@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ha.fsm.config import ClusterConfig, PathId
-from ha.fsm.message import Heartbeat
+from ha.fsm.message import Heartbeat, Incarnation
 from ha.fsm.record import ServiceRecord
-from ha.fsm.states import Action, ScriptKind, State
+from ha.fsm.states import Action, Promise, ScriptKind, State
 
 # --------------------------------------------------------------------------------------------- events
 
@@ -39,6 +39,87 @@ class News:
     """
 
     messages: tuple[MessageReceived, ...]
+    reads: tuple["SlotRead", ...] = ()
+    """Looks at slots that ended meanwhile; what they showed is among the messages."""
+    written: tuple["Written", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The disk confirmed that one of our messages is in our slot: the heartbeat renews the lease (rule 3)."""
+
+    index: int
+    """Which of our own lines in ``monitor``."""
+    seq: int
+    at: float
+    """Monotonic seconds at which it was known to be confirmed."""
+
+
+class SlotView(Enum):
+    """What a look at another node's slot showed."""
+
+    SAME = "the same bytes as the look before"
+    NEW = "a message, that came as an event of its own"
+    EMPTY = "zeros: never written, or cleared"
+    FOREIGN = "other bytes than before, of which nothing can be accepted"
+    FAILED = "it could not be read"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRead:
+    """A look at the slot of another node ended. One that failed proves nothing."""
+
+    path: PathId
+    begun: float
+    """Monotonic seconds at which the read was begun."""
+    view: SlotView
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSlot:
+    """One of our own disk lines was opened: whose bytes were found in our slot."""
+
+    index: int
+    found: Incarnation | None
+    """Of the message of ours that is in it; None: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What would end this node's services now if nmond did not: watchdog, guardian, or nothing."""
+
+    promise: Promise
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """A fencing of another node ended."""
+
+    node: str
+    ok: bool
+    """Only True (exit code 0 of the fence command) is evidence that the node is down."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arbitrated:
+    """What the arbiter (etcd) says of a service: whose it is."""
+
+    service: str
+    ours: bool
+    """It is ours until ``asked`` + L; False: it is another's, or was given back."""
+    asked: float
+    """Monotonic seconds at which the request was sent that was answered so."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmDown:
+    """An operator states that a node is off. Valid until the node is heard."""
+
+    id: str
+    node: str
+    by: str = "operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +180,23 @@ class Leave:
     """``ezha.init stop``: give every STARTED service up, then say "left"."""
 
 
-Event = Tick | MessageReceived | News | Command | ScriptEnded | ScriptsEnded | ConfigChanged | Leave
+Event = (
+    Tick
+    | MessageReceived
+    | News
+    | Written
+    | SlotRead
+    | OwnSlot
+    | Guarded
+    | Fenced
+    | Arbitrated
+    | ConfirmDown
+    | Command
+    | ScriptEnded
+    | ScriptsEnded
+    | ConfigChanged
+    | Leave
+)
 
 # -------------------------------------------------------------------------------------------- effects
 
@@ -123,6 +220,22 @@ class KillScript:
     job: int
     force: bool
     """False: SIGTERM. True: SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class FenceNode:
+    """Fence another node: run its fence command. ``Fenced`` tells how it ended; it is asked for again with back-off."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arbitrate:
+    """Ask the arbiter for a service and keep it renewed, or give it back. ``Arbitrated`` tells the answers."""
+
+    service: str
+    want: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +282,26 @@ class Note:
 class Effects:
     """What the driver owes after an event, in this order, each step finished before the next begins:
 
-    1. ``kill``: these scripts are signalled;
-    2. ``persist``: all of these records, and the incarnation, are on the disk (one write for all);
+    1. ``self_fence``: this machine is ended, as ``self_fence`` in options.toml says: nothing below matters any more;
+    2. ``kill``: these scripts are signalled;
+    3. ``persist``: all of these records, and the incarnation, are on the disk (one write for all);
        where that fails nothing below happens, and ``Engine.rollback`` takes the step back;
-    3. ``send``: this message is handed to every path of this node;
-    4. ``run``: these scripts are started;
-    5. ``notes`` and ``replies``: told to history, log, notify command and operators.
+    4. ``guard``: watchdog and guardian know until when they must hold still;
+    5. ``send``: this message is handed to every path of this node;
+    6. ``look``: every slot of another node is read, from now on;
+    7. ``fence``, ``arbitrate``: these are asked for;
+    8. ``run``: these scripts are started;
+    9. ``notes`` and ``replies``: told to history, log, notify command and operators.
     """
 
+    self_fence: str = ""
+    """Why; empty: no."""
+    guard: float | None = None
+    """None: as before. Monotonic seconds: unless a later time is told before then, what still runs here is to be ended
+    with the machine; ``inf``: nothing runs that a lease covers."""
+    look: bool = False
+    fence: tuple[FenceNode, ...] = ()
+    arbitrate: tuple[Arbitrate, ...] = ()
     kill: tuple[KillScript, ...] = ()
     persist: tuple[ServiceRecord, ...] = ()
     incarnation: int = 0
