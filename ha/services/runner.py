@@ -239,8 +239,14 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _call(function: Callable[[], bytes], writer: int) -> None:
-    """In the child: never returns."""
+    """In the child: never returns. It holds nothing of ours: neither our lock (a look changes nothing, and must not keep
+    the next action waiting when it hangs) nor our output (whoever reads that waits for its end)."""
     try:
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.closerange(3, writer)
+        os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
         try:
             answer = b"=" + function()
         except OSError as error:
