@@ -15,6 +15,7 @@ COMMANDS = {
     "why": ("ha.cli.commands.why", "tell what happened to a service, decided by whom, on what evidence"),
     "switch": ("ha.cli.commands.switch", "give a service up here, so that another node takes it"),
     "metrics": ("ha.cli.commands.metrics", "figures for Prometheus, as text or over HTTP"),
+    "wire": ("ha.cli.commands.wire", "decode a heartbeat: a datagram, a slot of a disk, or a capture"),
     "install": ("ha.cli.commands.install", "lay ezha out under a prefix"),
     "node": ("ha.cli.commands.node", "stop, restart or await nmond (what ezha.init is made of)"),
     "lab": ("ha.cli.lab", "a cluster of nodes on this one machine"),
