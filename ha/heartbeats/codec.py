@@ -19,6 +19,7 @@ from ha.fsm.states import Promise, State
 from ha.heartbeats import varint
 from ha.heartbeats.envelope import MAX_SIZE, OVERHEAD, CodecError, body_of, decode_block, seal
 from ha.heartbeats.envelope import verify as _verify
+from ha.heartbeats.keys import NO_KEYS, KeyRing
 
 __all__ = ["CodecError", "decode", "decode_block", "encode", "max_size", "verify"]
 
@@ -54,11 +55,12 @@ _BLOBS = 3
 """Services, acks, handovers: they follow the numbers."""
 
 
-def encode(hb: Heartbeat, room: int = MAX_SIZE) -> bytes:
+def encode(hb: Heartbeat, room: int = MAX_SIZE, keys: KeyRing = NO_KEYS) -> bytes:
     """The message, 1 to MAX_SIZE bytes. Raises CodecError for one that ``ha.fsm.message`` does not allow.
 
-    ``room``: bytes that every path can carry. Handovers that do not fit are left out: each only says who is to take a
-    service, no safety rests on it, and it is told once those before it are done with. Nothing else is ever left out.
+    ``keys``: what it is signed with. ``room``: bytes that every path can carry. Handovers that do not fit are left out:
+    each only says who is to take a service, no safety rests on it, and it is told once those before it are done with.
+    Nothing else is ever left out.
     """
     numbers = (
         hb.incarnation.counter,
@@ -79,17 +81,17 @@ def encode(hb: Heartbeat, room: int = MAX_SIZE) -> bytes:
     while handovers and OVERHEAD + len(body) > room:
         handovers = handovers[: len(handovers) // 2]
         body = msgpack.packb([*numbers, services, acks, _pack_handovers(handovers, hb.services)])
-    return seal(body, hb.cluster, hb.node)
+    return seal(body, hb.cluster, hb.node, keys)
 
 
-def verify(data: bytes | memoryview) -> None:
+def verify(data: bytes | memoryview, keys: KeyRing = NO_KEYS) -> None:
     """Check the envelope alone (magic, version, length, integrity), in microseconds. Raises CodecError."""
-    _verify(data)
+    _verify(data, keys)
 
 
-def decode(data: bytes | memoryview) -> Heartbeat:
+def decode(data: bytes | memoryview, keys: KeyRing = NO_KEYS) -> Heartbeat:
     """The heartbeat in a message that is exactly as long as ``data``. Raises CodecError, and nothing else."""
-    origin = _verify(data)
+    origin = _verify(data, keys)
     numbers, (service_blob, ack_blob, handover_blob) = _unpack(bytes(body_of(data)))
     _check_numbers(numbers)
     counter, nonce, seq, promise, flags, timeout_ms, lease_ms, digest = numbers
