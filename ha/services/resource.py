@@ -115,3 +115,29 @@ class Resource:
     def status(self, ctx: Context) -> Status:
         """How it is here. Raises nothing that it can tell by a Status."""
         raise NotImplementedError(f"{type(self).__name__} has no status")
+
+
+class Copier(Resource):
+    """A resource that copies files to the other nodes of the service (group ``sync``): ``syncnodes``, ``syncdrp``."""
+
+    def copy(self, ctx: Context, target: str) -> None:
+        """Copy to ``target`` (``nodes`` or ``drpnodes``), with its own schedule and conditions unless ``ctx.force``.
+
+        A copy that is not due is no failure: the log tells. After one, ``postsync`` is run on the node it went to;
+        what that logs is the service's, ``ctx.log.of("")``. Raises ResourceError.
+        """
+        raise NotImplementedError
+
+    def received(self, ctx: Context) -> None:
+        """``postsync``: this node has got a copy, which is now put to use. Raises ResourceError."""
+
+
+class Fencer(Resource):
+    """A resource that makes sure that a peer is off (group ``stonith``)."""
+
+    def fence(self, ctx: Context) -> None:
+        """Return only where the peer is off, or where it is known that it need not be (which the log tells).
+
+        Raises ResourceError: then nothing may be started.
+        """
+        raise NotImplementedError
