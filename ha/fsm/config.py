@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ha.fsm.identity import cluster_id, node_id, paths_digest, service_id
+from ha.fsm.states import Promise
+
+OWN_WIRE = "ezha"
+OPENHA = "openha"
+"""Whose messages travel on a path: those of ``ha.fsm.message``, or those of an original OpenHA node."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,6 +35,12 @@ class PathConfig:
     """Seconds without anything newer until this path is DOWN, 0.2 … 120."""
     text: str
     """The line in its normal form (single blanks), for the digest."""
+    wire: str = OWN_WIRE
+
+    @property
+    def device(self) -> str:
+        """The disk that carries it; empty where it is no disk path."""
+        return self.label.rpartition(":")[0] if self.kind in ("dio", "disk") else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +63,31 @@ class ServiceConfig:
     status_down: tuple[int, ...] = (3,)
     """Exit codes that mean: does not run here. Anything else is unknown."""
     protection: str = "none"
+    """What must be proven before a silent node's service is taken over: ``none``, ``disk``, ``stonith``, ``etcd``,
+    ``disk+stonith`` or ``etcd+stonith`` (one of the two proofs is enough)."""
 
     @property
     def id(self) -> int:
         return service_id(self.name, self.nodes, self.protection)
+
+    @property
+    def on_disk(self) -> bool:
+        """A lease on the shared disk covers it."""
+        return "disk" in self.protection.split("+")
+
+    @property
+    def by_etcd(self) -> bool:
+        """A lease of an arbiter covers it."""
+        return "etcd" in self.protection.split("+")
+
+    @property
+    def by_fencing(self) -> bool:
+        """A node that was fenced is known not to run it."""
+        return "stonith" in self.protection.split("+")
+
+    @property
+    def leased(self) -> bool:
+        return self.on_disk or self.by_etcd
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +100,12 @@ class ClusterConfig:
     services: Mapping[str, ServiceConfig] = field(default_factory=dict)
     talk_delay: float = 0.0
     """Seconds after the start of nmond before it claims anything that no operator told it to start."""
+    self_fence: Promise = Promise.STOP
+    """What must be ready to end this node's services before one that a lease covers is started."""
+    accept_unfenced: bool = False
+    """A silent node is taken over although it promised nothing (the administrator accepts that both may run)."""
+    stop_lowest_rank: bool = False
+    """Of two nodes that both run a service, the one that ranks lower stops it; else both only report it."""
 
     @property
     def cluster_id(self) -> int:
@@ -80,6 +118,10 @@ class ClusterConfig:
     def paths_of(self, node: str) -> tuple[PathConfig, ...]:
         """The paths on which ``node`` sends, in their order."""
         return tuple(p for p in self.paths if p.id.node == node)
+
+    def is_original(self, node: str) -> bool:
+        """Whether the node speaks as an original OpenHA node does (``ha.fsm.original``): all of its paths, or none."""
+        return any(p.wire == OPENHA for p in self.paths_of(node))
 
     def timeout_of(self, node: str) -> float:
         """T: the largest timeout of the node's own lines (design: evidence). Seconds."""

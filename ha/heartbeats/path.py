@@ -5,7 +5,7 @@ This module knows the form of a line; the file it stands in is ``ha.node.config`
 
 from dataclasses import dataclass
 
-from ha.fsm.config import PathConfig, PathId
+from ha.fsm.config import OPENHA, OWN_WIRE, PathConfig, PathId
 
 BLOCK = 512
 """Offsets on a disk count blocks of this many bytes."""
@@ -43,6 +43,12 @@ class PathLine:
     """Hops a multicast datagram may take, 1 … 255 (options.toml)."""
     slot_blocks: int = 0
     """dio, disk: blocks up to the next offset configured on the device, or a default."""
+    wire: str = OWN_WIRE
+    """Whose messages travel on it: ``ezha``'s own, or ``openha``'s (options.toml)."""
+
+    @property
+    def is_openha(self) -> bool:
+        return self.wire == OPENHA
 
     @property
     def is_disk(self) -> bool:
@@ -61,9 +67,9 @@ class PathLine:
 
     @property
     def text(self) -> str:
-        """The line in its normal form."""
+        """The line in its normal form, and whose messages travel there where they are not ezha's own."""
         where = f"{self.device} {self.offset}" if self.is_disk else f"{self.device} {self.address} {self.port}"
-        return f"{self.node} {self.medium} {where} {self.timeout:g}"
+        return f"{self.node} {self.medium} {where} {self.timeout:g}{f' {self.wire}' if self.wire != OWN_WIRE else ''}"
 
     def title(self, bin_dir: str, sender: bool) -> str:
         """The process title that agents recognise in ``ps -ef`` (spec: OpenHA, "The processes")."""
@@ -74,4 +80,4 @@ class PathLine:
 
     def config(self) -> PathConfig:
         """The engine's view of this line."""
-        return PathConfig(self.id, self.label, self.medium, self.timeout, self.text)
+        return PathConfig(self.id, self.label, self.medium, self.timeout, self.text, self.wire)

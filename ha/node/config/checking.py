@@ -91,10 +91,12 @@ def figures(configuration: Configuration) -> tuple[str, ...]:
 
 
 def _path_figure(line: PathLine, size: int) -> str:
-    head = f"{line.medium} {line.label}: DOWN after {line.timeout:g} s"
+    told = f"{line.medium} {line.label}: DOWN after {line.timeout:g} s"
     if line.is_disk:
-        return f"{head}, slot of {line.slot_blocks * BLOCK} bytes, {size * 100 // (line.slot_blocks * BLOCK)} % used"
-    return f"{head}, ttl {line.ttl}" if line.medium == "net" else head
+        told += f", slot of {line.slot_blocks * BLOCK} bytes, {size * 100 // (line.slot_blocks * BLOCK)} % used"
+    elif line.medium == "net":
+        told += f", ttl {line.ttl}"
+    return f"{told}, wire {line.wire}" if line.is_openha else told
 
 
 class _Places:
@@ -170,6 +172,9 @@ def _check_place(number: int, line: PathLine, device: Device, report: Report, fi
     if per_sector > 1 and (line.offset % per_sector or line.slot_blocks < per_sector):
         text = f"{line.device} has sectors of {device.sector} bytes"
         report.problem(file, number, f"{text}; give offsets that are multiples of {per_sector} blocks")
+    elif per_sector > 1 and line.is_openha:
+        text = f"{line.device} has sectors of {device.sector} bytes, OpenHA writes {line.slot_blocks} blocks of {BLOCK}"
+        report.problem(file, number, f"{text}; give a disk with sectors of {BLOCK} bytes")
     end = (line.offset + line.slot_blocks) * BLOCK
     if device.size and end > device.size:
         text = f"the slot at {line.label} ends at byte {end}, the device has {device.size}"

@@ -56,8 +56,8 @@ def parse_monitor(
         if where != line.number:
             report.problem(file, line.number, f"node {path.node} has the path {path.label} on line {where}; remove one")
             continue
-        ttl = options.path(path.label).ttl
-        paths.append(NumberedPath(line.number, replace(path, index=index, ttl=ttl)))
+        tuning = options.path(path.label)
+        paths.append(NumberedPath(line.number, replace(path, index=index, ttl=tuning.ttl, wire=tuning.wire)))
     _warn_of_sharing(paths, report, file)
     _warn_of_missing(paths, nodes, report, file)
     placed = place_slots([(p.number, p.path) for p in paths], options, report, file)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ha.fsm.config import OPENHA, OWN_WIRE
 from ha.node.config.problems import Report
 from ha.node.names import name_trouble
 
@@ -40,6 +41,8 @@ class PathTuning:
     """Hops of a multicast datagram, 1 … 255."""
     slot: int = 0
     """Blocks of 512 bytes for a slot on a disk, 1 … 128; 0: up to the next offset."""
+    wire: str = OWN_WIRE
+    """Whose messages travel: ``ezha``'s own, or ``openha``'s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,12 @@ def _cluster(value: object) -> str:
     return value
 
 
+def _wire(value: object) -> str:
+    if value not in (OWN_WIRE, OPENHA):
+        raise ValueError(f'is {value!r:.40}; give "{OWN_WIRE}", or "{OPENHA}" to pair with an original OpenHA node')
+    return str(value)
+
+
 def _log_level(value: object) -> str:
     if not isinstance(value, str) or value.lower() not in LOG_LEVELS:
         raise ValueError(f"is not a log level; give one of {', '.join(LOG_LEVELS)}")
@@ -235,6 +244,7 @@ _SERVICE: dict[str, Check] = {
 _PATH: dict[str, Check] = {
     "ttl": _integer(1, 255, "hops"),
     "slot": _integer(1, MAX_SLOT_BLOCKS, "blocks of 512 bytes"),
+    "wire": _wire,
 }
 _NODE: dict[str, Check] = {
     "cluster": _cluster,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from ha.fsm.config import ClusterConfig
-from ha.heartbeats import codec
+from ha.heartbeats import codec, openha
 from ha.heartbeats.envelope import MAX_SIZE
 from ha.heartbeats.path import BLOCK, SLOT_END, PathLine
 from ha.node.config.monitor import NumberedPath
@@ -12,12 +12,16 @@ from ha.node.config.problems import Report
 
 def largest_message(cluster: ClusterConfig, node: str) -> int:
     """Bytes of the largest heartbeat that ``node`` can send in this configuration (generations of two bytes)."""
+    if cluster.is_original(node):
+        return openha.SIZE
     peers = [len(cluster.paths_of(peer)) for peer in cluster.nodes if peer != node]
     return codec.max_size(_services_of(cluster, node), peers)
 
 
 def room_of(path: PathLine) -> int:
     """Bytes of the largest message that a path carries."""
+    if path.is_openha:
+        return openha.SIZE
     return min(path.slot_blocks * BLOCK - SLOT_END, MAX_SIZE) if path.is_disk else MAX_SIZE
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from ha.heartbeats import openha
 from ha.heartbeats.path import PathLine
 from ha.node.config.options import MAX_SLOT_BLOCKS, Options
 from ha.node.config.problems import Report
@@ -22,7 +23,8 @@ def place_slots(
     """The same paths with their ``slot_blocks``, 1 … 128 for a disk. ``lines``: with the number of each.
 
     The last slot of a device is as large as the smallest distance on it. A ``slot`` of options.toml counts instead,
-    and must end before the next offset. Two lines at one offset are reported.
+    and must end before the next offset. Two lines at one offset are reported. OpenHA's slots have 19 blocks, and
+    no other may begin within: its nodes write all of them.
     """
     by_device: dict[str, list[tuple[int, PathLine]]] = {}
     for number, path in lines:
@@ -49,6 +51,19 @@ def _on_device(lines: Sequence[tuple[int, PathLine]], options: Options, report: 
             report.problem(file, max(number, other), text)
             continue
         asked = options.path(path.label).slot
+        if path.is_openha:
+            blocks[number] = openha.BLOCKS
+            if gap and gap < openha.BLOCKS:
+                other, twin = lines[place + 1]
+                text = f"{twin.label} overlaps the slot of node {path.node} at offset {path.offset} (line {number})"
+                text += (
+                    f": OpenHA writes {openha.BLOCKS} blocks; give an offset of {path.offset + openha.BLOCKS} or more"
+                )
+                report.problem(file, other, text)
+            elif asked not in (0, openha.BLOCKS):
+                text = f"a slot of {asked} blocks (options.toml) at {path.label}: OpenHA's has {openha.BLOCKS}"
+                report.problem(file, number, f"{text}; take slot out")
+            continue
         if asked and gap and asked > gap:
             next_offset = lines[place + 1][1].offset
             text = f"a slot of {asked} blocks (options.toml) at {path.label} overlaps offset {next_offset}"

@@ -17,6 +17,7 @@ from ha.node.config.options import Options, parse_options
 from ha.node.config.problems import ConfigError, Problem, Report
 from ha.node.config.services import parse_services
 from ha.node.config.sizes import check_sizes
+from ha.node.config.wires import check_wires
 from ha.node.files import read_regular
 from ha.node.layout import Layout
 
@@ -145,6 +146,7 @@ def _parse(texts: Texts, node: str, report: Report) -> Configuration:
     )
     if not report.problems:  # Half a configuration has no sizes worth a word.
         check_sizes(cluster, paths, report, names["monitor"], names["services"])
+        check_wires(cluster, paths, report, names["monitor"], names["services"])
     _warn_of_strangers(options, cluster, paths, report, names["options"])
     return Configuration(cluster, lines, options, report.warnings)
 
