@@ -6,6 +6,8 @@ Times are CLOCK_BOOTTIME seconds. Both ends are ours, but a record that does not
 import struct
 from dataclasses import dataclass
 
+from ha.fsm.events import SlotView
+
 _HEAD = struct.Struct("!BdQ")
 MAX_RECORD = 70_000
 
@@ -52,8 +54,36 @@ class Refused:
     why: str
 
 
-Record = Handed | Sent | Received | Trouble | Refused
-_TAGS: dict[type, int] = {Handed: 1, Sent: 2, Received: 3, Trouble: 4, Refused: 5}
+@dataclass(frozen=True, slots=True)
+class Look:
+    """nmond to the listener of a disk: read the slot now, do not wait for the next period."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The listener of a disk to nmond, after every read of the slot and after what the read brought.
+
+    ``begun`` is the moment before the read. NEW means that a ``Received`` went before, whatever nmond makes of it.
+    """
+
+    begun: float
+    view: SlotView
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The sender of a disk to nmond, whenever it has opened the line: the message that stands in its own slot.
+
+    No bytes: there is none, or not a whole one. Its integrity has been verified, its meaning has not.
+    """
+
+    at: float
+    data: bytes
+
+
+Record = Handed | Sent | Received | Trouble | Refused | Look | Looked | Found
+_TAGS: dict[type, int] = {Handed: 1, Sent: 2, Received: 3, Trouble: 4, Refused: 5, Look: 6, Looked: 7, Found: 8}
+_VIEWS = tuple(SlotView)
 
 
 def encode(record: Record) -> bytes:
@@ -69,6 +99,12 @@ def encode(record: Record) -> bytes:
             return _HEAD.pack(tag, at, 0) + text.encode()[:1000]
         case Refused(at, count, why):
             return _HEAD.pack(tag, at, count) + why.encode()[:1000]
+        case Look():
+            return _HEAD.pack(tag, 0.0, 0)
+        case Looked(begun, view):
+            return _HEAD.pack(tag, begun, _VIEWS.index(view))
+        case Found(at, data):
+            return _HEAD.pack(tag, at, 0) + data
 
 
 def decode(raw: bytes) -> Record:
@@ -87,4 +123,10 @@ def decode(raw: bytes) -> Record:
         return Trouble(at, rest.decode(errors="replace"))
     if tag == 5:
         return Refused(at, number, rest.decode(errors="replace"))
+    if tag == 6:
+        return Look()
+    if tag == 7 and number < len(_VIEWS):
+        return Looked(at, _VIEWS[number])
+    if tag == 8:
+        return Found(at, rest)
     raise ValueError(f"record of unknown kind {tag}")

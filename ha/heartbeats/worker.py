@@ -2,8 +2,9 @@
 
 A sender sends what nmond handed it, and only while it is fresh: a message proves that the *decision loop* lives, so a
 worker makes none of its own and repeats none. A listener forwards what arrives whole and from our cluster; what it
-means is for nmond to judge. Neither gives up: a path that does not work is told once as Trouble and opened anew every
-period. A worker ends when its channel does.
+means is for nmond to judge. Where the medium is a slot of a disk, each tells besides what nmond's lease rests on: the
+sender what it found in its own slot, the listener when each look began and what it showed. Neither gives up: a path
+that does not work is told once as Trouble and opened anew every period. A worker ends when its channel does.
 
 Protocol: ``ha.heartbeats.channel``. The process itself (fork, title, lock) is ``ha.node``'s matter.
 """
@@ -14,9 +15,10 @@ import socket
 import time
 from collections.abc import Callable
 
+from ha.fsm.events import SlotView
 from ha.heartbeats import channel as protocol
-from ha.heartbeats.channel import Handed, Received, Record, Refused, Sent, Trouble
-from ha.heartbeats.envelope import CodecError, verify
+from ha.heartbeats.channel import Found, Handed, Look, Looked, Received, Record, Refused, Sent, Trouble
+from ha.heartbeats.envelope import CodecError, decode_block, verify
 from ha.heartbeats.media import listener_for, sender_for
 from ha.heartbeats.media.medium import Listener, MediumError, ReplacedError, Sender
 from ha.heartbeats.path import PathLine
@@ -29,6 +31,8 @@ OTHER_CLUSTER = "another cluster"
 STALE = "handed too late to be sent"
 UNREADABLE = "a record of nmond that is none"
 BUSY = "nmond was too busy to take it"
+FRESH = 0.5
+"""Share of the line's timeout: a message that was handed longer ago tells of a decision loop that may be gone."""
 
 
 def boottime() -> float:
@@ -51,7 +55,7 @@ def run_listener(line: PathLine, channel: socket.socket, *, cluster_id: int, per
 
     Several nodes may send to one group and port, so whose message it is, is for nmond to judge.
     """
-    worker = ListenerWorker(listener_for(line), channel, cluster_id=cluster_id, period=period)
+    worker = ListenerWorker(listener_for(line), channel, cluster_id=cluster_id, period=period, looks=line.is_disk)
     try:
         while worker.turn():
             pass
@@ -85,10 +89,12 @@ class Report:
             return False
         return True
 
-    def deliver(self, record: Record) -> None:
+    def deliver(self, record: Record) -> bool:
         """As ``tell``; a record that is not taken is lost, and counted."""
-        if not self.tell(record):
+        taken = self.tell(record)
+        if not taken:
             self.refuse(BUSY)
+        return taken
 
     def trouble(self, text: str) -> None:
         """The present state of the path; empty: it works."""
@@ -116,6 +122,10 @@ class Report:
         if self._trouble != self._told:
             return self._clock() + _REFUSALS_PERIOD_S
         return self._told_refusals_at + _REFUSALS_PERIOD_S if self._refused else float("inf")
+
+
+class _NotTakenError(Exception):
+    """nmond's queue was full."""
 
 
 def _wait(poll: "select.poll", until: float, now: float) -> list[tuple[int, int]]:
@@ -147,6 +157,8 @@ class SenderWorker:
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
         self._retry_at = clock()
+        self._found: Found | None = None
+        """What nmond does not know yet of the own slot."""
 
     def turn(self) -> bool:
         """Wait for something to do and do it; False once the channel has ended."""
@@ -157,6 +169,7 @@ class SenderWorker:
             self._send(newest)
         elif not self._is_open and self._clock() >= self._retry_at:
             self._try_open()
+        self._tell_found()
         self._report.flush()
         return not (ended or self._report.gone)
 
@@ -187,7 +200,7 @@ class SenderWorker:
                 self._report.refuse(UNREADABLE)
 
     def _send(self, message: Handed) -> None:
-        if self._clock() - message.at > self._timeout:
+        if self._clock() - message.at > FRESH * self._timeout:
             self._report.refuse(STALE)
             return
         try:
@@ -202,13 +215,22 @@ class SenderWorker:
             self._fail(error)
             return
         self._report.trouble("")
+        self._tell_found()  # what stood in the slot before this message
         self._report.deliver(Sent(message.seq, self._clock()))
 
     def _open(self) -> None:
         """Raises MediumError. That it opens does not end a trouble: only a message that left does."""
-        if not self._is_open:
-            self._medium.open()
-            self._is_open = True
+        if self._is_open:
+            return
+        self._medium.open()
+        self._is_open = True
+        content = self._medium.found()
+        if content is not None:
+            self._found = Found(self._clock(), _whole(content))
+
+    def _tell_found(self) -> None:
+        if self._found is not None and self._report.tell(self._found):
+            self._found = None
 
     def _try_open(self) -> None:
         """Early, so that a device or a slot that cannot be used is told before anything is to be sent."""
@@ -223,6 +245,16 @@ class SenderWorker:
         self._retry_at = self._clock() + self._period
 
 
+def _whole(content: bytes) -> bytes:
+    """The message in a slot; no bytes where there is none, or only a part of one."""
+    try:
+        message = decode_block(content)
+        verify(message)
+    except CodecError:
+        return b""
+    return message
+
+
 class ListenerWorker:
     """Forwards what arrives whole and from our cluster, over a medium that may come and go."""
 
@@ -233,11 +265,14 @@ class ListenerWorker:
         *,
         cluster_id: int,
         period: float,
+        looks: bool = False,
         clock: Callable[[], float] = boottime,
     ) -> None:
+        """``looks``: the medium is a slot, and every look at it is told."""
         self._medium = medium
         self._channel = channel
         self._cluster = cluster_id
+        self._looks = looks
         self._period = period
         self._clock = clock
         self._report = Report(channel, clock)
@@ -251,7 +286,7 @@ class ListenerWorker:
         """Wait for something to do and do it; False once the channel has ended."""
         events = _wait(self._poll, min(self._look_at, self._report.due()), self._clock())
         ready = {fd for fd, _ in events}
-        if self._channel.fileno() in ready and self._ended():
+        if self._channel.fileno() in ready and not self._take_orders():
             return False
         if self._clock() >= self._look_at:
             self._look()
@@ -267,20 +302,30 @@ class ListenerWorker:
         self._is_open = False
         self._medium.close()
 
-    def _ended(self) -> bool:
-        """Whether nmond closed its end; a listener is told nothing else."""
-        try:
-            raw = self._channel.recv(protocol.MAX_RECORD, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except ConnectionResetError:
-            return True
-        if raw:
-            self._report.refuse(UNREADABLE)
-        return not raw
+    def _take_orders(self) -> bool:
+        """nmond may ask for a look at once; however often it did, one look that begins now answers it.
+
+        False where nmond closed its end.
+        """
+        while True:
+            try:
+                raw = self._channel.recv(protocol.MAX_RECORD, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return True
+            except ConnectionResetError:
+                return False
+            if not raw:
+                return False
+            try:
+                if not isinstance(protocol.decode(raw), Look):
+                    raise ValueError("nothing that a listener is told")
+            except ValueError:
+                self._report.refuse(UNREADABLE)
+                continue
+            self._look_at = min(self._look_at, self._clock())
 
     def _look(self) -> None:
-        """Once a period: open the medium or see that it is still there, then take what it has."""
+        """Once a period, or when asked: open the medium or see that it is still there, then take what it has."""
         now = self._clock()
         # A look that came late moves the next ones: none is made up for.
         self._look_at = max(self._look_at + self._period, now)
@@ -293,6 +338,7 @@ class ListenerWorker:
                 self._open()
         except MediumError as error:
             self._fail(error)
+            self._looked(now, SlotView.FAILED)
             return
         self._receive()
 
@@ -307,17 +353,28 @@ class ListenerWorker:
 
     def _receive(self) -> None:
         for _ in range(self._medium.burst):
+            begun = self._clock()
             try:
                 data = self._medium.receive()
                 at = self._clock()
                 if data is None:
+                    self._looked(begun, SlotView.SAME)
+                    break
+                if self._looks and not data:
+                    self._looked(begun, SlotView.EMPTY)
                     break
                 self._judge(data, at)
+                self._looked(begun, SlotView.NEW)
             except CodecError as error:
                 self._report.refuse(error.reason)
+                self._looked(begun, SlotView.FOREIGN)
             except MediumError as error:
                 self._fail(error)
+                self._looked(begun, SlotView.FAILED)
                 return
+            except _NotTakenError:
+                # A slot shows a message for as long as it stands there: it must not count as seen before nmond has it.
+                self._medium.forget()
         self._report.trouble("")
 
     def _judge(self, data: bytes | memoryview, at: float) -> None:
@@ -325,7 +382,12 @@ class ListenerWorker:
         origin = verify(data)
         if origin.cluster != self._cluster:
             raise CodecError(OTHER_CLUSTER)
-        self._report.deliver(Received(at, bytes(data)))
+        if not self._report.deliver(Received(at, bytes(data))):
+            raise _NotTakenError
+
+    def _looked(self, begun: float, view: SlotView) -> None:
+        if self._looks and not self._report.tell(Looked(begun, view)) and view is SlotView.FOREIGN:
+            self._medium.forget()  # that the bytes changed must reach nmond, too
 
     def _fail(self, error: MediumError) -> None:
         self._report.trouble(str(error))

@@ -24,6 +24,10 @@ class DiskSender:
             self._slot.close()
             raise
 
+    def found(self) -> bytes:
+        """What stands in the slot, without the mark. Raises MediumError."""
+        return split(self._slot.read())[0]
+
     def send(self, data: bytes) -> None:
         """Returns once the disk has confirmed the write. A message that does not fit is refused, never cut."""
         room = self._slot.size - len(self._mark)
@@ -43,6 +47,7 @@ class DiskListener:
     def __init__(self, line: PathLine) -> None:
         self._slot = Slot(line)
         self._last = b""
+        self._empty = False
 
     def open(self) -> None:
         """Raises MediumError where the device is missing or cannot have this slot."""
@@ -56,17 +61,21 @@ class DiskListener:
         self._slot.require_same_device()
 
     def receive(self) -> bytes | None:
-        """What the slot holds, where it changed since the last look.
+        """What the slot holds, where it changed since the last look; no bytes where it was never written or is cleared.
 
-        A slot that was never written, or was cleared, is nothing (hazard H19). Raises CodecError once for each change
-        to something that is no message.
+        Raises CodecError once for each change to something that is no message.
         """
         block = self._slot.read()
         if block == self._last:
-            return None
+            return b"" if self._empty else None
         self._last = block
         content, _ = split(block)
-        return None if is_empty(content) else decode_block(content)
+        self._empty = is_empty(content)
+        return b"" if self._empty else decode_block(content)
+
+    def forget(self) -> None:
+        """The next look gives what the slot holds, changed or not."""
+        self._last, self._empty = b"", False
 
     def close(self) -> None:
         self._slot.close()

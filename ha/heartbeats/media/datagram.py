@@ -86,6 +86,9 @@ class Datagrams:
 class DatagramSender(Datagrams):
     """Sends to one address."""
 
+    def found(self) -> None:
+        """There are no slots on a wire."""
+
     def send(self, data: bytes) -> None:
         """Raises MediumError where the datagram did not leave whole."""
         self.check()
@@ -120,6 +123,9 @@ class DatagramListener(Datagrams):
         except OSError as error:
             raise failure(f"{self.label}: cannot receive", error) from error
         return self._view[:size]
+
+    def forget(self) -> None:
+        """A datagram comes once."""
 
     def _enlarge_queue(self, sock: socket.socket) -> None:
         try:

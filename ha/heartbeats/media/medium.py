@@ -21,6 +21,9 @@ class Sender(Protocol):
     def open(self) -> None:
         """Make ready to send. Raises MediumError."""
 
+    def found(self) -> bytes | None:
+        """What stands in the own slot; None where the medium has no slots. Raises MediumError."""
+
     def send(self, data: bytes) -> None:
         """Put one message on the wire, or on the disk with the write confirmed. Raises MediumError."""
 
@@ -47,8 +50,12 @@ class Listener(Protocol):
     def receive(self) -> bytes | memoryview | None:
         """The next candidate for a message, or None where there is nothing new; valid until the next call.
 
-        Raises MediumError, or CodecError for what is clearly no message.
+        A slot that was never written, or was cleared, is an empty candidate. Raises MediumError, or CodecError for what
+        is clearly no message.
         """
+
+    def forget(self) -> None:
+        """What ``receive`` gave last was lost behind it: a slot that still holds it gives it again."""
 
     def close(self) -> None:
         """Let go of everything. Harmless when it is not open."""

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from ha.fsm.events import SlotView
 from ha.heartbeats import channel, codec
-from ha.heartbeats.channel import Handed, Received, Record, Refused, Sent, Trouble
+from ha.heartbeats.channel import Found, Handed, Look, Looked, Received, Record, Refused, Sent, Trouble
 from ha.heartbeats.envelope import CodecError
 from ha.heartbeats.media.medium import MediumError, ReplacedError
 from ha.heartbeats.path import PathLine
@@ -39,6 +40,8 @@ class Medium:
         self.sent: list[bytes] = []
         self.inbox: deque[bytes | Exception] = deque()
         self.burst = 4
+        self.slot: bytes | None = None
+        """None: a wire."""
 
     def fail(self, call: str, *errors: Exception | None) -> None:
         self.faults[call] = deque(errors)
@@ -61,6 +64,12 @@ class Medium:
 
     def fileno(self) -> int:
         return -1
+
+    def found(self) -> bytes | None:
+        return self.slot
+
+    def forget(self) -> None:
+        self._call("forget")
 
     def send(self, data: bytes) -> None:
         self._call("send")
@@ -148,7 +157,7 @@ class TestSender:
 
     def test_discards_a_stale_message(self, sender: SenderWorker, nmond: Nmond, medium: Medium, clock: Clock) -> None:
         """A message proves that the decision loop lives; this one proves that it lived."""
-        nmond.hand(1, at=clock.now - TIMEOUT - 0.1)
+        nmond.hand(1, at=clock.now - TIMEOUT / 2 - 0.1)
         assert sender.turn()
         assert medium.sent == []
         assert nmond.heard() == [Refused(100.0, 1, "handed too late to be sent")]
@@ -263,6 +272,53 @@ class TestSender:
         assert Trouble(100.0, "gone") in nmond.heard()
 
 
+class TestSenderOfADisk:
+    @pytest.mark.parametrize(
+        ("slot", "found"),
+        [(GOOD + bytes(100), GOOD), (bytes(512), b""), (GOOD[:-1] + b"x", b""), (b"ext4" * 128, b"")],
+    )
+    def test_tells_what_it_found_in_its_slot_before_it_wrote_there(
+        self, pair: tuple[socket.socket, Nmond], medium: Medium, clock: Clock, slot: bytes, found: bytes
+    ) -> None:
+        medium.slot = slot
+        worker = SenderWorker(medium, pair[0], timeout=TIMEOUT, period=PERIOD, clock=clock)
+        pair[1].hand(1)
+        assert worker.turn()
+        assert pair[1].heard() == [Found(100.0, found), Sent(1, 100.0)]
+
+    def test_tells_it_again_when_the_disk_was_opened_anew(
+        self, pair: tuple[socket.socket, Nmond], medium: Medium, clock: Clock
+    ) -> None:
+        """It may be another disk."""
+        medium.slot = bytes(512)
+        medium.fail("send", ReplacedError("another one"))
+        worker = SenderWorker(medium, pair[0], timeout=TIMEOUT, period=PERIOD, clock=clock)
+        pair[1].hand(1)
+        assert worker.turn()
+        assert pair[1].heard() == [Found(100.0, b""), Sent(1, 100.0)], "of the disk that the message went to"
+        medium.slot = GOOD
+        medium.fail("send", ReplacedError("another one"))
+        pair[1].hand(2)
+        assert worker.turn()
+        assert pair[1].heard() == [Found(100.0, GOOD), Sent(2, 100.0)]
+
+    def test_what_nmond_did_not_take_is_told_once_it_takes_it(
+        self, pair: tuple[socket.socket, Nmond], medium: Medium, clock: Clock
+    ) -> None:
+        worker = SenderWorker(medium, pair[0], timeout=TIMEOUT, period=PERIOD, clock=clock)
+        for seq in range(2_000):
+            pair[1].hand(seq)
+            assert worker.turn()
+        medium.slot = GOOD
+        medium.fail("send", ReplacedError("another one"))
+        pair[1].hand(1)
+        assert worker.turn()
+        assert Found(100.0, GOOD) not in pair[1].heard()
+        pair[1].hand(2)
+        assert worker.turn()
+        assert pair[1].heard()[0] == Found(100.0, GOOD)
+
+
 class TestListener:
     def test_forwards_a_message_with_its_arrival(
         self, listener: ListenerWorker, nmond: Nmond, medium: Medium, clock: Clock
@@ -365,6 +421,91 @@ class TestListener:
         clock.now += 1
         assert listener.turn()
         assert Refused(clock.now, 2_000 - taken, BUSY) in nmond.heard()
+
+
+class TestListenerOfADisk:
+    @pytest.fixture
+    def listener(self, pair: tuple[socket.socket, Nmond], medium: Medium, clock: Clock) -> ListenerWorker:
+        medium.burst = 1
+        return ListenerWorker(medium, pair[0], cluster_id=CLUSTER, period=PERIOD, looks=True, clock=clock)
+
+    def test_tells_every_look_with_its_beginning_and_a_message_before_the_look_that_showed_it(
+        self, listener: ListenerWorker, nmond: Nmond, medium: Medium, clock: Clock
+    ) -> None:
+        failure = MediumError("Input/output error")
+        medium.inbox.extend([GOOD, b"", codec.encode(heartbeat(cluster=1)), CodecError("another version"), failure])
+        for _ in range(6):
+            assert listener.turn()
+            clock.now += PERIOD
+        told = [r for r in nmond.heard() if isinstance(r, Received | Looked)]
+        assert told == [
+            Received(100.0, GOOD),
+            Looked(100.0, SlotView.NEW),
+            Looked(101.0, SlotView.EMPTY),
+            Looked(102.0, SlotView.FOREIGN),
+            Looked(103.0, SlotView.FOREIGN),
+            Looked(104.0, SlotView.FAILED),
+            Looked(105.0, SlotView.SAME),
+        ]
+
+    def test_a_look_begins_before_the_read_does(
+        self, listener: ListenerWorker, nmond: Nmond, medium: Medium, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A read that hangs for an hour shows what stood there an hour ago, for all that is known."""
+
+        def slow() -> bytes:
+            clock.now += 3600
+            return GOOD
+
+        monkeypatch.setattr(medium, "receive", slow)
+        assert listener.turn()
+        assert nmond.heard() == [Received(3700.0, GOOD), Looked(100.0, SlotView.NEW)]
+
+    def test_a_disk_that_cannot_be_opened_is_a_look_that_failed(
+        self, listener: ListenerWorker, nmond: Nmond, medium: Medium
+    ) -> None:
+        medium.fail("open", MediumError("No such file or directory"))
+        assert listener.turn()
+        assert Looked(100.0, SlotView.FAILED) in nmond.heard()
+
+    def test_looks_at_once_when_it_is_asked_and_once_for_all_who_asked(
+        self, listener: ListenerWorker, nmond: Nmond, medium: Medium, clock: Clock
+    ) -> None:
+        assert listener.turn()
+        nmond.heard()
+        clock.now += PERIOD / 10
+        for _ in range(100):
+            nmond.sock.send(channel.encode(Look()))
+        assert listener.turn()
+        assert nmond.heard() == [Looked(clock.now, SlotView.SAME)]
+        clock.now += PERIOD
+        assert listener.turn()
+        assert nmond.heard() == [Looked(clock.now, SlotView.SAME)], "and once a period after that"
+
+    def test_a_message_that_nmond_did_not_take_is_not_a_message_seen(
+        self, listener: ListenerWorker, nmond: Nmond, medium: Medium, clock: Clock
+    ) -> None:
+        """A claim would be lost otherwise, and the next look would say that nothing has changed."""
+        taken = 0
+        while "forget" not in medium.calls:
+            medium.inbox.append(GOOD)
+            assert listener.turn()
+            clock.now += PERIOD
+            taken += 1
+            assert taken < 10_000
+        told = [r for r in nmond.heard() if isinstance(r, Looked)]
+        assert len(told) < taken
+
+    def test_that_the_bytes_changed_is_not_lost_either(
+        self, listener: ListenerWorker, nmond: Nmond, medium: Medium, clock: Clock
+    ) -> None:
+        for _ in range(10_000):
+            assert listener.turn()
+            clock.now += PERIOD
+        medium.inbox.append(b"\xff" * 512)
+        assert "forget" not in medium.calls
+        assert listener.turn()
+        assert "forget" in medium.calls
 
 
 def test_a_sender_process_ends_when_nmond_does(pair: tuple[socket.socket, Nmond]) -> None:
