@@ -129,6 +129,8 @@ class Checkers:
         """When each job ended of which the present nmond was told."""
         self._posted: dict[tuple[int, int, int], float] = {}
         """When each message was sent, where messages are kept in the trace."""
+        self.entered: Callable[[str, str, State], None] = lambda node, service, state: None
+        """Told of each state that a service comes to on a node."""
         self.frozen: set[tuple[str, str]] = set()
         self.asked: dict[str, Asked] = {}
         self.overridden: set[str] = set()
@@ -162,6 +164,8 @@ class Checkers:
         program = machine.program
         ours = program is not None and program.acknowledges
         if note.kind is NoteKind.TRANSITION:
+            if note.dest is not None:
+                self.entered(machine.name, note.service, note.dest)
             self.findings.situations[f"{source} → {dest}"] += 1
             if ours and note.source is State.START_READY and note.dest is State.STARTING:
                 self._evidence(machine, note.service)
@@ -374,10 +378,10 @@ class Checkers:
             ours = machine.program is not None and machine.program.acknowledges
             if ours and place not in self._checked:
                 self.violation("start script, though no check script allowed it", machine.name, service)
-            for node in self.machines:
-                self._stopped.pop((node, service), None)
         if kind in (ScriptKind.START, ScriptKind.CHECK):
             self._checked.discard(place)
+            for node in self.machines:  # somebody has taken it, whatever becomes of that
+                self._stopped.pop((node, service), None)
 
     def ended(self, machine: Machine, script: Script, how: Ended, code: int) -> None:
         self._over[machine.name, script.service, script.job] = machine.agenda.now
@@ -451,11 +455,22 @@ class Checkers:
             self.violation(f"{asked.command.action.value} was answered twice", machine.name, reply.service)
         if asked.command.action is Action.FREEZE_STOP:
             if reply.ok:
-                self.frozen.add((machine.name, reply.service))
+                if not self._thaws_next(asked):
+                    self.frozen.add((machine.name, reply.service))
             elif asked.accepted and self._latest.get((machine.name, reply.service)) == reply.id:
                 program = machine.program
                 if program is not None and program.recorded(reply.service) is State.STOPPED:
                     self.violation("stopped, and not frozen as an operator asked", machine.name, reply.service)
+
+    def _thaws_next(self, asked: Asked) -> bool:
+        """Whether nmond has a later command already that may end the freeze in the very step of this one's answer."""
+        place = (asked.node, asked.command.service)
+        for later in reversed(self.asked.values()):
+            if later is asked:
+                break
+            if (later.node, later.command.service) == place and later.command.action in _THAWS and not later.finals:
+                return True
+        return False
 
     def broken_off(self, machine: Machine) -> None:
         """Whoever waits for an answer of this nmond is told that it is gone, and asks again."""

@@ -1,6 +1,7 @@
 """Does to the world what a plan says, and undoes it.
 
-Each verb is a method that returns how it is undone, or None where it is over at once. What is right it does not know.
+Each verb is a method that returns how it is undone, or None where it is over at once. A fault may lie in wait for a
+state of a node, of which the checkers tell. What is right it does not know.
 """
 
 from collections.abc import Callable, Iterable
@@ -51,11 +52,37 @@ class Faults:
         self._base = dict(texts)
         self._edits: dict[str, list[tuple[str, str]]] = {}
         self._active: dict[int, tuple[Fault, Undo]] = {}
+        self._waiting: dict[int, Fault] = {}
+        """Those that lie in wait for a state, and those that have seen it and are about to happen."""
+        checkers.entered = self._entered
         self._numbers = count(1)
         self.counts: dict[str, int] = {}
 
     def apply(self, fault: Fault) -> None:
-        """Now. It is undone after its time, or by ``heal``."""
+        """Now, or once its state is there. It is undone after its time, or by ``heal``."""
+        if fault.once is None:
+            self._do(fault)
+            return
+        self._waiting[next(self._numbers)] = fault
+        program = self._machines[fault.once.node].program
+        held = program.held(fault.once.service) if program is not None else None
+        if held is not None:
+            self._entered(fault.once.node, fault.once.service, held.state)
+
+    def _entered(self, node: str, service: str, state: State) -> None:
+        """A node has come to a state. What waits for that happens when nmond is through with its step."""
+        for number, fault in list(self._waiting.items()):
+            once = fault.once
+            if once is not None and (once.node, once.service, once.state) == (node, service, state.name):
+                self._waiting[number] = replace(fault, once=None)
+                self._machines[node].agenda.after(once.after, lambda number=number: self._strike(number))  # type: ignore[misc]
+
+    def _strike(self, number: int) -> None:
+        fault = self._waiting.pop(number, None)
+        if fault is not None:
+            self._do(fault)
+
+    def _do(self, fault: Fault) -> None:
         machine = self._machines[fault.node]
         agenda = machine.agenda
         self.counts[fault.verb] = self.counts.get(fault.verb, 0) + 1
@@ -72,9 +99,20 @@ class Faults:
             agenda.after(fault.lasts, lambda: self._undo(number))
 
     def heal(self) -> None:
-        """Undo all that lasts."""
+        """Undo all that lasts; what still waits never happens."""
+        self.give_up()
         for number in list(self._active):
             self._undo(number)
+
+    def give_up(self) -> None:
+        """What still waits for a state never happens, and that is told."""
+        for fault in self._waiting.values():
+            if (once := fault.once) is not None:
+                now = self._machines[fault.node].agenda.now
+                deed = " ".join((fault.verb, *fault.words))
+                text = f"{once.service} never came to {once.state} on {once.node}: nothing came of {deed!r}"
+                self._trace.add(Entry(now, Kind.HEAL, "", "", text))
+        self._waiting.clear()
 
     def _undo(self, number: int) -> None:
         fault, undo = self._active.pop(number, (None, None))

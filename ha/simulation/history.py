@@ -157,6 +157,7 @@ class History:
         """The first phase alone, and as long again as everything needs to come to rest: what a plan leaves broken stays
         so, and nothing is asked of how it ends."""
         self.agenda.run(self.plan.seconds + self.settling)
+        self.faults.give_up()
         return self._outcome()
 
     def _outcome(self) -> Outcome:

@@ -1,5 +1,6 @@
 """The plan of a history: what goes wrong, who types what, and when. One language for scenario files, ``what-if`` and
-the output of ``shrink``: a sentence a fault, ``VERB … at SECONDS [for SECONDS]``.
+the output of ``shrink``: a sentence a fault, ``VERB … at SECONDS [once NODE SERVICE STATE [after SECONDS]]
+[for SECONDS]``.
 
 A plan is data: it does nothing (``ha.simulation.faults`` does), and knows nothing of how it was drawn.
 """
@@ -77,7 +78,25 @@ SHAPES = ("fails", "half", "hangs", "stubborn", "slow", "stuck", "unsure")
 """How a script may behave: exits with 1 and leaves nothing; exits with 1 and leaves the service up in part; never ends;
 ends neither, nor at SIGTERM; takes long; cannot be killed; (status) says what it does not know."""
 MEDIA = ("net", "disk", "all")
+_ONCE = " [once NODE SERVICE STATE [after SECONDS]]"
 DISK_FAULTS = ("read-error", "write-error", "read-hang", "write-hang", "stale", "torn")
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What a fault waits for: a state that may last no longer than a message takes, and that no time hits."""
+
+    node: str
+    service: str
+    state: str
+    """The service's on that node, by its own nmond."""
+    after: float = 0.0
+    """Seconds from then on."""
+
+    @property
+    def words(self) -> str:
+        tail = f" after {_number(self.after)}" if self.after else ""
+        return f"once {self.node} {self.service} {self.state}{tail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +108,8 @@ class Fault:
     words: tuple[str, ...]
     lasts: float | None = None
     """None: until healed, or it is over at once."""
+    once: Once | None = None
+    """It waits from ``at`` on, and happens once; never, where that does not come while there are faults."""
 
     @property
     def node(self) -> str:
@@ -96,8 +117,9 @@ class Fault:
 
     @property
     def sentence(self) -> str:
+        once = f" {self.once.words}" if self.once is not None else ""
         tail = f" for {_number(self.lasts)}" if self.lasts is not None else ""
-        return f"{' '.join((self.verb, *self.words))} at {_number(self.at)}{tail}"
+        return f"{' '.join((self.verb, *self.words))} at {_number(self.at)}{once}{tail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +159,14 @@ class Plan:
 
 
 def parse_fault(sentence: str, nodes: Iterable[str], services: Iterable[str]) -> Fault:
-    """``VERB … at SECONDS [for SECONDS]``. Raises PlanError."""
+    """``VERB … at SECONDS [once NODE SERVICE STATE [after SECONDS]] [for SECONDS]``. Raises PlanError."""
+    nodes, services = set(nodes), set(services)
     words = sentence.split()
     if not words or words[0] not in VERBS:
         known = ", ".join(VERBS)
         raise PlanError(f"{sentence.strip()!r}: no such fault; one of {known}")
     verb = VERBS[words[0]]
-    usage = f"write: {verb.name} {verb.words} at SECONDS{' [for SECONDS]' if verb.lasts else ''}"
+    usage = f"write: {verb.name} {verb.words} at SECONDS{_ONCE}{' [for SECONDS]' if verb.lasts else ''}"
     lasts: float | None = None
     rest = words[1:]
     if len(rest) >= 2 and rest[-2] == "for":
@@ -151,12 +174,35 @@ def parse_fault(sentence: str, nodes: Iterable[str], services: Iterable[str]) ->
             raise PlanError(f"{sentence.strip()!r}: {verb.name} does not last; {usage}")
         lasts = _seconds(rest[-1], sentence, usage)
         rest = rest[:-2]
+    rest, once = _once(rest, nodes, services, sentence, usage)
     if len(rest) < 2 or rest[-2] != "at":
         raise PlanError(f"{sentence.strip()!r}: when? {usage}")
     at = _seconds(rest[-1], sentence, usage)
-    fault = Fault(at, verb.name, tuple(rest[:-2]), lasts)
-    _check(fault, set(nodes), set(services), f"{sentence.strip()!r}: ", usage)
+    fault = Fault(at, verb.name, tuple(rest[:-2]), lasts, once)
+    _check(fault, nodes, services, f"{sentence.strip()!r}: ", usage)
     return fault
+
+
+def _once(
+    words: list[str], nodes: set[str], services: set[str], sentence: str, usage: str
+) -> tuple[list[str], Once | None]:
+    """What it waits for, and the words before that."""
+    where = f"{sentence.strip()!r}: "
+    after = 0.0
+    rest = words
+    if len(rest) >= 8 and rest[-2] == "after" and rest[-6] == "once":
+        after = _seconds(rest[-1], sentence, usage)
+        rest = rest[:-2]
+    if len(rest) < 6 or rest[-4] != "once" or rest[-6] != "at":
+        return words, None
+    node, service, state = rest[-3:]
+    if node not in nodes:
+        raise PlanError(f"{where}no node {node}; one of {', '.join(sorted(nodes))}")
+    if service not in services:
+        raise PlanError(f"{where}no service {service}; one of {', '.join(sorted(services))}")
+    if state not in State.__members__:
+        raise PlanError(f"{where}no state {state}; one of {', '.join(State.__members__)}")
+    return rest[:-4], Once(node, service, state, after)
 
 
 def parse_plan(text: str, nodes: Iterable[str], services: Iterable[str], name: str = "scenario") -> Plan:

@@ -232,6 +232,8 @@ def _fitting(faults: Sequence[Fault], setting: Setting) -> Iterator[Fault]:
     services = {f"svc{i + 1}" for i in range(setting.services)}
     for fault in faults:
         named = [word for word in fault.words if _NAMES.fullmatch(word)]
+        if fault.once is not None:
+            named += [fault.once.node, fault.once.service]
         line = fault.verb == "cut" and fault.words[0].isdigit() and int(fault.words[0]) >= len(setting.paths)
         if all(word in nodes or word in services for word in named) and not line:
             yield fault
@@ -239,6 +241,10 @@ def _fitting(faults: Sequence[Fault], setting: Setting) -> Iterator[Fault]:
 
 def _simpler(fault: Fault) -> Iterator[Fault]:
     """The simplest first."""
+    if fault.once is not None:
+        yield replace(fault, once=None)
+        if fault.once.after:
+            yield replace(fault, once=replace(fault.once, after=0.0))
     if fault.lasts is not None:
         for lasts in _LENGTHS:
             if lasts < fault.lasts:

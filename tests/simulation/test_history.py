@@ -17,7 +17,8 @@ from ha.fsm.states import Action, ScriptKind, State
 from ha.node.driver import Driver
 from ha.simulation.history import History, run, texts_of
 from ha.simulation.mix import draw_plan
-from ha.simulation.plan import Plan, parse_plan
+from ha.simulation.plan import Plan, PlanError, parse_fault, parse_plan
+from ha.simulation.trace import Kind
 from tests.simulation.planted import BUGS
 
 TWIN = "from ha.simulation.history import run\nfrom ha.simulation.mix import draw_plan\n"
@@ -408,3 +409,86 @@ def test_the_digest_tells_of_messages_that_no_entry_tells_of() -> None:
     quiet = Plan("1", 30.0)
     loud = replace(quiet, noise=(("latency", 0.0003),))
     assert run(quiet, keep=False).digest != run(loud, keep=False).digest
+
+
+# ------------------------------------------------------------------------------------------ lying in wait
+
+
+def test_a_fault_may_wait_for_a_state_that_no_time_hits() -> None:
+    stops = "order node1 svc1 stop at 5 once node1 svc1 START_READY after 0.0001"
+    history = at_rest("order node1 svc1 unfreeze at 12", stops, seconds=13.0)
+    moved = [(e.source, e.dest) for e in history.trace.entries if e.kind is Kind.STATE]
+    assert moved[1:3] == [("STOPPED", "START_READY"), ("START_READY", "STOPPED")]
+    assert history.faults.counts["order"] == 2, "once only, though it claims again"
+
+
+def test_a_fault_that_waits_for_a_state_that_is_there_happens_at_once() -> None:
+    history = at_rest("order node1 svc1 unfreeze at 12", "power-off node1 at 50 once node1 svc1 STARTED for 5")
+    assert [e.at for e in history.trace.entries if e.text.startswith("power-off")] == [50.0]
+
+
+def test_what_has_waited_in_vain_is_told_and_disturbs_nobody_afterwards() -> None:
+    history = at_rest(
+        "order node1 svc1 unfreeze at 12",
+        "power-off node1 at 20 once node1 svc1 START_FAILED",
+        "power-off node1 at 20 once node1 svc1 STARTED after 39.9999",
+        seconds=59.0,
+    )
+    history.faults.heal()
+    assert "svc1 never came to START_FAILED on node1: nothing came of 'power-off node1'" in [
+        e.text for e in history.trace.entries
+    ]
+    history.agenda.run(70.0)
+    assert history.machines["node1"].on
+
+
+@pytest.mark.parametrize(
+    ("tail", "says"),
+    [
+        ("once node9 svc1 STARTED", "no node node9; one of node1, node2"),
+        ("once node1 svc9 STARTED", "no service svc9; one of svc1"),
+        ("once node1 svc1 UP", "no state UP; one of STOPPED,"),
+        ("once node1 svc1 STARTED after soon", "'soon' is no number of seconds"),
+        ("once node1 svc1", "when? write: kill NODE [POINT] at SECONDS [once NODE SERVICE STATE [after SECONDS]]"),
+    ],
+)
+def test_what_a_fault_waits_for_must_be_there(tail: str, says: str) -> None:
+    with pytest.raises(PlanError) as refused:
+        parse_fault(f"kill node1 at 5 {tail}", ["node1", "node2"], ["svc1"])
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("tail", ["", " once node2 svc1 START_READY", " once node2 svc1 START_READY after 0.0005"])
+def test_a_sentence_is_read_back_as_it_was_written(tail: str) -> None:
+    for words in (f"pause node1 at 5{tail} for 2.5", f"order node1 once stop at 5{tail}"):
+        assert parse_fault(words, ["node1", "node2"], ["svc1", "once"]).sentence == words
+
+
+# ------------------------------------------------------------------------------ what the checkers must not object to
+
+
+def test_a_freeze_that_the_next_command_ends_in_the_same_step_forbids_nothing() -> None:
+    """Three commands that waited for a paused nmond are answered after the last of them has been carried out."""
+    typed = [f"order node1 svc1 {action} at 20" for action in ("unfreeze", "freeze-stop", "unfreeze")]
+    history = at_rest("pause node1 at 19 for 3", *typed, seconds=40.0)
+    assert "svc1" in history.machines["node1"].up
+    frozen = at_rest("pause node1 at 19 for 3", *typed[:2], seconds=40.0)
+    assert ("node1", "svc1") in frozen.checkers.frozen
+
+
+def test_what_was_stopped_here_may_come_back_once_another_node_has_tried() -> None:
+    """The other one's check script has begun; then its nmond dies, and the service is found down there."""
+    text = """# ezha scenario 1
+seed 28
+seconds 3
+setting nodes=2 timeout=10 paths=net services=1
+order node1 svc1 unfreeze at 1.5
+order node2 svc1 unfreeze at 1.5
+order node1 svc1 stop at 1.5
+kill node2 at 1 once node2 svc1 STARTING
+"""
+    outcome = run(parse_plan(text, ["node1", "node2"], ["svc1"]))
+    moved = [(e.node, e.dest) for e in outcome.entries if e.kind is Kind.STATE]
+    taken = moved.index(("node2", "STARTING"))
+    assert ("node1", "START_READY") in moved[taken:] and ("node2", "STOPPED") in moved[taken:]
+    assert outcome.clean
