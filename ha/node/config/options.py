@@ -3,12 +3,15 @@
 Every key is optional. An unknown key, a wrong type or a value out of range is refused, with its line.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ha.fsm.config import OPENHA, OWN_WIRE
+from ha.node.config.etcd import ETCD, EtcdOptions, make_etcd
+from ha.node.config.fencing import FENCE, FenceMethod, make_fence
 from ha.node.config.problems import Report
+from ha.node.config.values import Check, boolean, command, integer, kind_of, seconds
 from ha.node.names import name_trouble
 
 if TYPE_CHECKING:
@@ -65,6 +68,15 @@ class Options:
     """Seconds after the start of nmond before it starts a service by itself."""
     log_level: str = "info"
     facility: str = "daemon"
+    fences: Mapping[str, FenceMethod] = field(default_factory=dict)
+    """How a node is fenced, by its name."""
+    etcd: EtcdOptions | None = None
+    """The arbiter; None: there is none."""
+
+    @property
+    def secret(self) -> str:
+        """Which table holds a password, for messages; empty: none does."""
+        return next((f'[fence."{node}"]' for node, fence in self.fences.items() if fence.secrets), "")
 
     def service(self, name: str) -> ServiceTuning:
         return self.services.get(name, self.default_service)
@@ -109,31 +121,6 @@ def _syntax(message: str, text: str) -> tuple[int, str]:
 
 # ------------------------------------------------------------------------------------------- values
 
-Check = Callable[[object], Any]
-"""Takes what TOML holds, returns what ``Options`` holds; raises ValueError with words that follow the key."""
-
-
-def _seconds(low: float, high: float) -> Check:
-    def check(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"is {_kind(value)}; give seconds, {low:g} to {high:g}")
-        if not low <= value <= high:
-            raise ValueError(f"is {str(value)[:20]} s; give {low:g} to {high:g} s")
-        return float(value)
-
-    return check
-
-
-def _integer(low: int, high: int, unit: str) -> Check:
-    def check(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"is {_kind(value)}; give a whole number of {unit}, {low} to {high}")
-        if not low <= value <= high:
-            raise ValueError(f"is {str(value)[:20]}; give {low} to {high} {unit}")
-        return value
-
-    return check
-
 
 def _exit_codes(value: object) -> tuple[int, ...]:
     codes = value if isinstance(value, list) else [value]
@@ -144,15 +131,9 @@ def _exit_codes(value: object) -> tuple[int, ...]:
     return tuple(codes)
 
 
-def _boolean(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"is {_kind(value)}; give true or false")
-    return value
-
-
 def _cluster(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"is {_kind(value)}; give a name in quotes")
+        raise ValueError(f"is {kind_of(value)}; give a name in quotes")
     trouble = name_trouble(value)
     if trouble:
         raise ValueError(f"{value[:80]!r} {trouble}")
@@ -171,35 +152,13 @@ def _log_level(value: object) -> str:
     return value.lower()
 
 
-def _command(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        import shlex
-
-        try:
-            words: list[object] = list(shlex.split(value))
-        except ValueError as error:
-            raise ValueError(f"cannot be split into words ({error}); give a list of strings") from None
-    elif isinstance(value, list):
-        words = value
-    else:
-        raise ValueError(f"is {_kind(value)}; give a command as a list of strings, or in one string")
-    argv = tuple(w for w in words if isinstance(w, str))
-    if len(argv) != len(words):
-        raise ValueError("holds something other than strings; put every argument in quotes")
-    if len(argv) > 64 or any(len(w) > 1024 or "\0" in w for w in argv):
-        raise ValueError("is too long, or holds a NUL; give at most 64 arguments of at most 1024 characters")
-    if argv and not argv[0].startswith("/"):
-        raise ValueError(f"begins with {argv[0]!r}; give the program as an absolute path (no shell looks for it)")
-    return argv
-
-
 def _metrics(value: object) -> tuple[str, int] | None:
     """Raises ValueError for anything but a loopback address: the figures are nobody else's business."""
     if value == "":
         return None
     advice = 'give a loopback address and a port, as "127.0.0.1:9410" or "[::1]:9410"'
     if not isinstance(value, str):
-        raise ValueError(f"is {_kind(value)}; {advice}")
+        raise ValueError(f"is {kind_of(value)}; {advice}")
     host, colon, port = value.rpartition(":")
     host = {"localhost": "127.0.0.1", "[::1]": "::1"}.get(host, host)
     if not colon or not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
@@ -218,40 +177,26 @@ def _is_loopback4(host: str) -> bool:
         return False
 
 
-_KINDS: dict[type, str] = {
-    bool: "a boolean",
-    int: "a whole number",
-    float: "a number",
-    str: "a string",
-    list: "a list",
-    dict: "a table",
-}
-
-
-def _kind(value: object) -> str:
-    return _KINDS.get(type(value), "a date or time")
-
-
 _SERVICE: dict[str, Check] = {
-    "start_timeout": _seconds(0.1, 86_400),
-    "stop_timeout": _seconds(0.1, 86_400),
-    "status_timeout": _seconds(0.1, 3_600),
-    "check_timeout": _seconds(0.1, 3_600),
-    "kill_grace": _seconds(0, 600),
+    "start_timeout": seconds(0.1, 86_400),
+    "stop_timeout": seconds(0.1, 86_400),
+    "status_timeout": seconds(0.1, 3_600),
+    "check_timeout": seconds(0.1, 3_600),
+    "kill_grace": seconds(0, 600),
     "status_up": _exit_codes,
     "status_down": _exit_codes,
 }
 _PATH: dict[str, Check] = {
-    "ttl": _integer(1, 255, "hops"),
-    "slot": _integer(1, MAX_SLOT_BLOCKS, "blocks of 512 bytes"),
+    "ttl": integer(1, 255, "hops"),
+    "slot": integer(1, MAX_SLOT_BLOCKS, "blocks of 512 bytes"),
     "wire": _wire,
 }
 _NODE: dict[str, Check] = {
     "cluster": _cluster,
-    "notify": _command,
+    "notify": command,
     "metrics": _metrics,
-    "freeze_secondary_on_start": _boolean,
-    "talk_delay": _seconds(0, MAX_TALK_DELAY_S),
+    "freeze_secondary_on_start": boolean,
+    "talk_delay": seconds(0, MAX_TALK_DELAY_S),
     "log_level": _log_level,
 }
 
@@ -265,7 +210,7 @@ class _Reader:
         self._lines = lines
 
     def options(self, table: Mapping[str, object], defaults: Options) -> Options:
-        top = {key: value for key, value in table.items() if key not in ("service", "path")}
+        top = {key: value for key, value in table.items() if key not in ("service", "path", "fence", "etcd")}
         values = self._values((), top, {**_NODE, **_SERVICE, **_PATH})
         default_service = self._service((), ServiceTuning(), values)
         default_path = replace(PathTuning(), **_only(values, _PATH))
@@ -283,14 +228,44 @@ class _Reader:
             services=services,
             default_path=default_path,
             paths=paths,
+            fences=self._fences(table),
+            etcd=self._etcd(table),
             **_only(values, _NODE),
         )
+
+    def _fences(self, table: Mapping[str, object]) -> dict[str, FenceMethod]:
+        fences = {}
+        for node, inner in self._tables("fence", table):
+            values = self._values(("fence", node), inner, FENCE)
+            if len(values) < len(inner):
+                continue  # What is wrong has been told.
+            try:
+                fences[node] = make_fence(values)
+            except ValueError as error:
+                self._problem(("fence", node), str(error))
+        return fences
+
+    def _etcd(self, table: Mapping[str, object]) -> EtcdOptions | None:
+        inner = table.get("etcd")
+        if inner is None:
+            return None
+        if not isinstance(inner, dict):
+            self._problem(("etcd",), f"etcd is {kind_of(inner)}; write [etcd] above its keys")
+            return None
+        values = self._values(("etcd",), inner, ETCD)
+        if len(values) < len(inner):
+            return None
+        try:
+            return make_etcd(values)
+        except ValueError as error:
+            self._problem(("etcd",), str(error))
+            return None
 
     def _tables(self, kind: str, table: Mapping[str, object]) -> list[tuple[str, Mapping[str, object]]]:
         """The tables ``[kind."NAME"]``."""
         outer = table.get(kind, {})
         if not isinstance(outer, dict):
-            self._problem((kind,), f'{kind} is {_kind(outer)}; write [{kind}."NAME"] above its keys')
+            self._problem((kind,), f'{kind} is {kind_of(outer)}; write [{kind}."NAME"] above its keys')
             return []
         found: list[tuple[str, Mapping[str, object]]] = []
         for name, inner in outer.items():

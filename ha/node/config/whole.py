@@ -51,6 +51,8 @@ class Texts:
     logfacility: str = ""
     names: Mapping[str, str] = field(default_factory=_default_names)
     """By kind ("nodes", "monitor", "services", "options", "logfacility")."""
+    private: bool = True
+    """Nobody but its owner can read options.toml."""
     environ: Mapping[str, str] = field(default_factory=dict)
     """OpenHA's variables (``ha.node.config.environment``), as far as they are set."""
 
@@ -91,7 +93,15 @@ def load_texts(layout: Layout, read: Read | None = None) -> Texts:
     if report.problems:
         raise ConfigError(report.problems)
     environ = {name: os.environ[name] for name in VARIABLES if name in os.environ}
-    return Texts(names=names, environ=environ, **found)
+    private = read is not None or _private(paths["options"])
+    return Texts(names=names, environ=environ, private=private, **found)
+
+
+def _private(path: str) -> bool:
+    try:
+        return not os.stat(path).st_mode & 0o077
+    except OSError:
+        return True  # Whoever cannot read it now has read it before, or told that it cannot be.
 
 
 def path_of(layout: Layout, kind: str) -> str:
@@ -148,6 +158,9 @@ def _parse(texts: Texts, node: str, report: Report) -> Configuration:
         check_sizes(cluster, paths, report, names["monitor"], names["services"])
         check_wires(cluster, paths, report, names["monitor"], names["services"])
     _warn_of_strangers(options, cluster, paths, report, names["options"])
+    if options.secret and not texts.private:
+        text = f"{options.secret} holds a password, and others than its owner may read the file"
+        report.problem(names["options"], 0, f"{text}; chmod 600 it")
     return Configuration(cluster, lines, options, report.warnings)
 
 
@@ -158,6 +171,9 @@ def _warn_of_strangers(
     for name in options.services:
         if name not in cluster.services:
             report.warn(file, 0, f'[service."{name}"] changes nothing: the file services has no such service')
+    for node in options.fences:
+        if node not in cluster.nodes:
+            report.warn(file, 0, f'[fence."{node}"] changes nothing: the file nodes has no such node')
     media = {p.path.label: p.path.medium for p in paths}
     for label, tuning in options.paths.items():
         if label not in media:
