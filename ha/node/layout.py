@@ -23,6 +23,7 @@ class Layout:
         "conf",
         "control",
         "history",
+        "keys",
         "lock",
         "log",
         "logfacility",
@@ -52,6 +53,8 @@ class Layout:
         self.services = _place(env, "EZ_SERVICES", self.conf + "/services")
         self.options = self.conf + "/options.toml"
         self.logfacility = self.conf + "/logfacility"
+        self.keys = self.conf + "/keys"
+        """Secret: what heartbeats are signed with."""
         self.var = _place(env, "EZ_VAR", self.prefix)
         self.states = self.var + "/services"
         """One folder a service, with its ``STATE.<node>`` files."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ha.cli.guard import CliError, complain
 from ha.cli.place import layout
 from ha.node.config import ConfigError, Texts, load_texts, parse
+from ha.node.config.whole import read_any
 from ha.node.layout import Layout
 from ha.simulation import scenario
 from ha.simulation.mix import SECONDS, draw_plan
@@ -49,7 +50,7 @@ def own(folder: str | None) -> dict[str, Texts] | None:
     clean = folder.rstrip("/") or "/"
     place = Layout("/", {"EZ_CONF": os.path.abspath(folder)})
     try:
-        texts = load_texts(place)
+        texts = load_texts(place, read_any)
         texts = replace(texts, names={kind: f"{clean}/{os.path.basename(n)}" for kind, n in texts.names.items()})
         return _checked(texts)
     except ConfigError as error:

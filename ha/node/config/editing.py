@@ -4,23 +4,18 @@ Comments, blank lines and the order stay. The result is checked as a whole befor
 replaced whole, under a lock, with its mode and owner.
 """
 
-import contextlib
-import fcntl
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ha.node.config.addresses import packed
 from ha.node.config.lines import split_words
+from ha.node.config.locking import locked
 from ha.node.config.problems import ConfigError, Problem
 from ha.node.config.whole import KINDS, Texts, load_texts, parse, path_of, read_file
 from ha.node.files import replace_file
 from ha.node.layout import Layout
-
-WAIT = 5.0
-"""Seconds that an edit waits for another one."""
 
 Change = Callable[[str, str], str]
 """``change(text, name of the file)`` returns the new text. Raises ConfigError."""
@@ -170,7 +165,7 @@ def _edit(layout: Layout, node: str, kind: str, change: Change) -> None:
     # Where the file is a link, what it points to is replaced, not the link.
     path = os.path.realpath(path_of(layout, kind))
     try:
-        with _locked(os.path.dirname(path), name):
+        with locked(os.path.dirname(path), name):
             before = _texts(layout, kind)
             after = _with(before, kind, change(_text_of(before, kind), name))
             _refuse_worse(before, after, node)
@@ -226,25 +221,6 @@ def _problems(texts: Texts, node: str) -> tuple[Problem, ...]:
     except ConfigError as error:
         return error.problems
     return ()
-
-
-@contextlib.contextmanager
-def _locked(folder: str, name: str) -> Iterator[None]:
-    """One edit at a time. The folder itself is locked, so nothing is left lying about."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        deadline = time.monotonic() + WAIT
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise _refusal(name, 0, f"another command has been changing it for {WAIT:g} s; try again") from None
-                time.sleep(0.02)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _write(path: str, text: str) -> None:

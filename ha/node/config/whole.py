@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ha.fsm.config import ClusterConfig
+from ha.heartbeats.keys import NO_KEYS, KeyRing
 from ha.heartbeats.path import PathLine
 from ha.node.config.environment import VARIABLES, defaults
 from ha.node.config.facility import parse_facility
+from ha.node.config.keyring import load_keys
 from ha.node.config.monitor import NumberedPath, parse_monitor
 from ha.node.config.nodes import check_own_name, parse_nodes
 from ha.node.config.options import Options, parse_options
@@ -20,6 +22,7 @@ from ha.node.config.sizes import check_sizes
 from ha.node.config.wires import check_wires
 from ha.node.files import read_regular
 from ha.node.layout import Layout
+from ha.node.trust import DistrustError, require_trust
 
 MAX_FILE = 1024 * 1024
 """Bytes of any of the files."""
@@ -66,6 +69,7 @@ class Configuration:
     """In the order of ``monitor``."""
     options: Options
     warnings: tuple[Problem, ...] = ()
+    keys: KeyRing = NO_KEYS
 
 
 def parse(texts: Texts, node: str) -> Configuration:
@@ -78,8 +82,9 @@ def parse(texts: Texts, node: str) -> Configuration:
 
 
 def load(layout: Layout, node: str, read: Read | None = None) -> Configuration:
-    """The configuration in the files of ``layout``. Raises ConfigError with everything that is wrong."""
-    return parse(load_texts(layout, read), node)
+    """The configuration in the files of ``layout``, its keys too. Raises ConfigError with everything that is wrong."""
+    configuration = parse(load_texts(layout, read), node)
+    return replace(configuration, keys=load_keys(layout))
 
 
 def load_texts(layout: Layout, read: Read | None = None) -> Texts:
@@ -116,7 +121,16 @@ def path_of(layout: Layout, kind: str) -> str:
 
 
 def read_file(path: str, limit: int) -> bytes:
-    """``Read`` on this machine. A symbolic link is followed: configuration may be kept elsewhere."""
+    """``Read`` on this machine. A symbolic link is followed: configuration may be kept elsewhere.
+
+    Raises DistrustError, an OSError, where others than root may write the file.
+    """
+    require_trust(path)
+    return read_any(path, limit)
+
+
+def read_any(path: str, limit: int) -> bytes:
+    """As ``read_file``, for files that nothing on this machine is ruled by: whoever may write them."""
     return read_regular(path, limit, follow=True)
 
 
@@ -126,6 +140,9 @@ def _text(path: str, kind: str, name: str, read: Read, report: Report) -> str:
     except FileNotFoundError:
         if kind not in _OPTIONAL:
             report.problem(name, 0, f"does not exist; {_ADVICE[kind]}")
+        return ""
+    except DistrustError as error:
+        report.problem(name, 0, str(error.strerror))
         return ""
     except OSError as error:
         report.problem(name, 0, f"cannot be read: {error.strerror or error}")

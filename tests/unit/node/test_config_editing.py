@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ha.node.config import ConfigError, PathWords, add_path, add_service, editing, load, remove_path, remove_service
+from ha.node.config import ConfigError, PathWords, add_path, add_service, load, locking, remove_path, remove_service
 from ha.node.config.editing import added_service, removed_service
 from ha.node.layout import Layout
 from tests.unit.node.test_config import DISK, MONITOR, NODES, SERVICES
@@ -168,7 +168,7 @@ def test_nothing_is_added_to_broken_files_but_a_broken_line_can_be_removed(layou
 
 
 def test_two_edits_at_once_do_not_lose_one(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(editing, "WAIT", 0.0)
+    monkeypatch.setattr(locking, "WAIT", 0.0)
     fd = os.open(layout.conf, os.O_RDONLY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
