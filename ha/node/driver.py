@@ -11,9 +11,11 @@ from typing import Final, Protocol
 from ha.fsm.config import PathId
 from ha.fsm.engine import Engine
 from ha.fsm.events import (
+    Arbitrate,
     Command,
     Effects,
     Event,
+    FenceNode,
     KillScript,
     MessageReceived,
     News,
@@ -22,7 +24,10 @@ from ha.fsm.events import (
     RunScript,
     ScriptEnded,
     ScriptsEnded,
+    SlotRead,
+    SlotView,
     Tick,
+    Written,
 )
 from ha.fsm.message import Heartbeat
 from ha.fsm.record import NodeRecord
@@ -43,12 +48,25 @@ MAX_ENDS: Final = 64
 class World(Protocol):
     """What effects are done to. Every method returns at once."""
 
+    def self_fence(self, why: str) -> None:
+        """End this machine, as its configuration says. Returns where nothing is to be ended, or it takes a moment."""
+
     def kill(self, order: KillScript) -> None: ...
 
     def persist(self, record: NodeRecord) -> None:
         """On the disk when it returns. Raises OSError."""
 
+    def guard(self, until: float) -> None:
+        """Unless told anew before ``until`` (monotonic seconds; ``inf``: never), whatever still runs here is ended."""
+
     def send(self, message: Heartbeat) -> None: ...
+
+    def look(self) -> None:
+        """Begin to read every slot of another node."""
+
+    def fence(self, order: FenceNode) -> None: ...
+
+    def arbitrate(self, order: Arbitrate) -> None: ...
 
     def run(self, script: RunScript) -> None: ...
 
@@ -70,6 +88,11 @@ class Driver:
         self._heard: dict[PathId, MessageReceived] = {}
         self._odd: list[MessageReceived] = []
         """Of another incarnation than the message that waits on its path."""
+        self._reads: dict[tuple[PathId, SlotView | None], SlotRead] = {}
+        """The newest look at each slot; and beside it, the newest that failed and the newest that showed something
+        foreign: a later look takes back neither."""
+        self._written: dict[int, Written] = {}
+        """The newest confirmed message of each of our lines."""
         self.now = clock()
         """The engine's time: it goes on only in ``tick``, when what the paths brought until then has been read."""
         self.skipped = 0
@@ -93,9 +116,19 @@ class Driver:
 
     def post(self, event: Event) -> None:
         """To be handled soon, in order; of the messages of a path that wait, only the newest (as a disk tells it)."""
-        if not isinstance(event, MessageReceived):
-            self._events.append(event)
-            return
+        match event:
+            case MessageReceived():
+                self._hear(event)
+            case SlotRead(path=path, view=view):
+                apart = view if view in (SlotView.FOREIGN, SlotView.FAILED) else None
+                self._reads.pop((path, apart), None)  # they stay in the order in which they ended
+                self._reads[path, apart] = event
+            case Written(index=index):
+                self._written[index] = event
+            case _:
+                self._events.append(event)
+
+    def _hear(self, event: MessageReceived) -> None:
         waiting = self._heard.get(event.path)
         if waiting is None:
             self._heard[event.path] = event
@@ -108,7 +141,7 @@ class Driver:
 
     @property
     def busy(self) -> bool:
-        return bool(self._events or self._heard)
+        return bool(self._events or self._heard or self._reads or self._written)
 
     def due(self) -> float:
         """When ``work`` has something to do."""
@@ -120,10 +153,12 @@ class Driver:
         if now >= self.deadline:
             self.late_max = max(self.late_max, now - self.deadline)
             self.late_ever = max(self.late_ever, now - self.deadline)
-        if self._heard:
-            news = News((*self._heard.values(), *self._odd))
+        if self._heard or self._reads or self._written:
+            news = News((*self._heard.values(), *self._odd), tuple(self._reads.values()), tuple(self._written.values()))
             self._heard.clear()
             self._odd.clear()
+            self._reads.clear()
+            self._written.clear()
             self._step(news)
         elif now >= self.deadline:
             self._step(Tick())
@@ -167,13 +202,23 @@ class Driver:
 
     def _do(self, effects: Effects, event: Event | None) -> None:
         world = self._world
+        if effects.self_fence:
+            world.self_fence(effects.self_fence)
         for order in effects.kill:
             world.kill(order)
         if (effects.persist or effects.incarnation) and not self._persisted(event):
             self.deadline = self.engine.next_deadline()
             return
+        if effects.guard is not None:
+            world.guard(effects.guard)
         if effects.send is not None:
             world.send(effects.send)
+        if effects.look:
+            world.look()
+        for fencing in effects.fence:
+            world.fence(fencing)
+        for wish in effects.arbitrate:
+            world.arbitrate(wish)
         for script in effects.run:
             world.run(script)
         for note in effects.notes:

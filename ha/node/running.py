@@ -11,7 +11,20 @@ from typing import Any, Final
 
 from ha.fsm.config import PathId
 from ha.fsm.engine import Engine
-from ha.fsm.events import ConfigChanged, KillScript, Leave, MessageReceived, Note, NoteKind, Reply, RunScript, Tick
+from ha.fsm.events import (
+    Arbitrate,
+    Arbitrated,
+    ConfigChanged,
+    Fenced,
+    FenceNode,
+    KillScript,
+    Leave,
+    Note,
+    NoteKind,
+    Reply,
+    RunScript,
+    Tick,
+)
 from ha.fsm.identity import node_id
 from ha.fsm.message import Heartbeat
 from ha.fsm.record import NodeRecord
@@ -23,13 +36,13 @@ from ha.node.config.sizes import smallest_room
 from ha.node.driver import FAREWELL_GAP_S, FAREWELLS, Driver
 from ha.node.exporter import Exporter
 from ha.node.history import History
+from ha.node.intake import Intake
 from ha.node.layout import Layout
 from ha.node.log import Level, Log
 from ha.node.loop import Loop
 from ha.node.notify import Notifier
 from ha.node.outbox import Outbox
 from ha.node.runner import PATH, Runner
-from ha.node.screening import RefusedError, screen
 from ha.node.store import Store
 from ha.node.workers import Workers
 
@@ -55,7 +68,8 @@ class Node:
         self.runner = Runner(
             loop, layout.run, layout.log, log, ended=self._post, before=self._before_script, environ=environ
         )
-        self.workers = Workers(loop, layout.run, layout.bin, name, log, self._received, self._work)
+        self.intake = Intake(name, lambda: self.driver.engine, self._post, self._heard_of, self._refuse)
+        self.workers = Workers(loop, layout.run, layout.bin, name, log, self.intake, self._work)
         self.exporter = Exporter(loop, f"{layout.bin}/ezha", log)
         self.notifier = Notifier(loop, name, log, {"PATH": PATH, "HOME": "/", "LANG": "C.UTF-8", **environ})
         history = History(layout.history, name)
@@ -134,24 +148,24 @@ class Node:
     def start_workers(self) -> None:
         self.workers.configure(self.configuration.lines, self.period_of)
 
-    def _received(self, path: PathId, arrival: float, data: bytes) -> None:
-        try:
-            message = screen(path, data, self.name, self.driver.engine.incarnation)
-        except RefusedError as error:
-            self._refuse(path, str(error), quietly=error.expected)
-            return
+    def _heard_of(self, path: PathId, message: Heartbeat) -> None:
         if self._heard.get(path.node) is not message.services:
             self._heard[path.node] = message.services
             self.outbox.remote_changed = True
-        self.driver.post(MessageReceived(message, path, arrival))
 
-    def _refuse(self, path: PathId, why: str, *, quietly: bool = False) -> None:
+    def _refuse(self, path: PathId, why: str, quietly: bool) -> None:
         first = self.workers.refuse(path, why)
         if first and not quietly:
             text = f"on the heartbeat path of {path.node} something was refused: {why}; hb -s counts it"
             self.tell(Note(NoteKind.ALERT, "", text))
 
     # ---------------------------------------------------------------------------------- the engine's world
+
+    def self_fence(self, why: str) -> None:
+        self.log.error(f"this machine has to end itself: {why}")
+
+    def guard(self, until: float) -> None:
+        self.log.debug(f"nothing holds this node to its lease until {until:.3f}")
 
     def kill(self, order: KillScript) -> None:
         self.runner.kill(order)
@@ -197,6 +211,15 @@ class Node:
         self._last = (message.seq, data)
         self.workers.hand(message.seq, self.sent_at, data)
         self.sent()
+
+    def look(self) -> None:
+        self.workers.look()
+
+    def fence(self, order: FenceNode) -> None:
+        self.driver.post(Fenced(order.node, False, "no fencing is configured"))
+
+    def arbitrate(self, order: Arbitrate) -> None:
+        self.driver.post(Arbitrated(order.service, False, self.loop.clock(), "no arbiter is configured"))
 
     def run(self, script: RunScript) -> None:
         self.runner.run(script)

@@ -13,9 +13,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ha.fsm.config import PathId
+from ha.fsm.events import SlotView
 from ha.heartbeats import channel as wire
 from ha.heartbeats.path import PathLine
 from ha.node import process
@@ -96,6 +97,22 @@ class Worker:
         return f"{self.line.medium} {'to' if self.sender else 'from ' + self.line.node + ' on'} {self.line.label}"
 
 
+class Ear(Protocol):
+    """Who hears what workers report. Times are of the moment it happened, never of one still to come."""
+
+    def received(self, path: PathId, arrival: float, data: bytes) -> None:
+        """A listener forwards a message."""
+
+    def looked(self, path: PathId, begun: float, view: SlotView) -> None:
+        """A look at the slot of another node ended; what it brought was told before."""
+
+    def written(self, index: int, seq: int, at: float) -> None:
+        """The disk of one of our own lines confirmed message ``seq``."""
+
+    def found(self, index: int, data: bytes) -> None:
+        """The disk of one of our own lines was opened; ``data``: the message in our slot, or nothing."""
+
+
 class Workers:
     """All workers of this node."""
 
@@ -106,16 +123,15 @@ class Workers:
         bin_dir: str,
         node: str,
         log: Log,
-        received: Callable[[PathId, float, bytes], None],
+        ear: Ear,
         body: RunWorker,
     ) -> None:
-        """``received`` is called for what a listener forwards, with the moment of its arrival."""
         self._loop = loop
         self._run_dir = run_dir
         self._bin_dir = bin_dir
         self._node = node
         self._log = log
-        self._received = received
+        self._ear = ear
         self._body = body
         self._buffer = bytearray(wire.MAX_RECORD)
         self._leaving: list[Worker] = []
@@ -305,6 +321,18 @@ class Workers:
                 # It is dead: its pidfd tells, right after this.
                 worker.dropped += 1
 
+    def look(self) -> None:
+        """Have the slots of all other nodes read now. A listener that hangs in a read looks when that has ended."""
+        record = wire.encode(wire.Look())
+        for worker in self.all.values():
+            if worker.sender or worker.channel is None or not worker.line.is_disk:
+                continue
+            try:
+                worker.channel.send(record)
+            except OSError:
+                # Full of such wishes already, or dead: then its successor begins with a look.
+                continue
+
     def _read(self, worker: Worker) -> None:
         if not self._drain(worker, RECORDS_A_TURN):
             # The end of the channel comes with the end of the process: the pidfd tells how.
@@ -335,16 +363,22 @@ class Workers:
             case wire.Sent(seq, at):
                 worker.sent += 1
                 worker.sent_at, worker.confirmed = at, seq
+                if worker.line.is_disk:
+                    self._ear.written(worker.line.index, seq, min(at, self._loop.clock()))
             case wire.Received(at, data):
                 worker.received += 1
                 # A moment that is still to come would make the peer look alive for longer than it was heard.
-                self._received(worker.line.id, min(at, self._loop.clock()), data)
+                self._ear.received(worker.line.id, min(at, self._loop.clock()), data)
+            case wire.Looked(begun, view):
+                self._ear.looked(worker.line.id, min(begun, self._loop.clock()), view)
+            case wire.Found(_, data):
+                self._ear.found(worker.line.index, data)
             case wire.Trouble(_, text):
                 self._trouble(worker, text)
             case wire.Refused(_, count, why):
                 worker.refuse(why, count)
-            case wire.Handed():
-                raise ValueError("a worker handed a message to nmond")
+            case wire.Handed() | wire.Look():
+                raise ValueError("a worker told nmond what to do")
 
     def _trouble(self, worker: Worker, text: str) -> None:
         text = printable(text)

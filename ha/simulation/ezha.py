@@ -11,10 +11,14 @@ from typing import Protocol
 
 from ha.fsm.config import ClusterConfig, PathId
 from ha.fsm.events import (
+    Arbitrate,
+    Arbitrated,
     Command,
     ConfigChanged,
     Ended,
     Event,
+    Fenced,
+    FenceNode,
     KillScript,
     Leave,
     MessageReceived,
@@ -372,6 +376,22 @@ class Nmond:
                 raise CrashError
 
     # --------------------------------------------------------------------------- the driver's world (``World``)
+
+    def self_fence(self, why: str) -> None:
+        self._ear.told(self.machine, f"the machine ends itself: {why}")
+        self.machine.power_off()
+
+    def guard(self, until: float) -> None:
+        """No watchdog here: nothing but the engine's own time holds a simulated node to its lease."""
+
+    def look(self) -> None:
+        """Slots are looked at once a period, and no sooner."""
+
+    def fence(self, order: FenceNode) -> None:
+        self.driver.post(Fenced(order.node, False, "no fencing is configured"))
+
+    def arbitrate(self, order: Arbitrate) -> None:
+        self.driver.post(Arbitrated(order.service, False, self.machine.now(), "no arbiter is configured"))
 
     def kill(self, order: KillScript) -> None:
         self._point()

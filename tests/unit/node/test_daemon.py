@@ -123,7 +123,7 @@ class Bench:
             services=(ServiceEntry(service.id, state, 0),),
             acks=(Ack(node_id("node1"), engine.incarnation, (engine.seq,)),),
         )
-        self.node._received(PathId("node2", 0), self.node.loop.clock(), encode(replace(message, **changes)))
+        self.node.intake.received(PathId("node2", 0), self.node.loop.clock(), encode(replace(message, **changes)))
 
     def state(self) -> str:
         return str(self.node.driver.engine.services["web"].state.name)
@@ -313,7 +313,7 @@ def test_another_node_of_our_name_is_an_alarm(bench: Bench) -> None:
 
 def test_garbage_is_counted_and_changes_nothing(bench: Bench) -> None:
     bench.start()
-    bench.node._received(PathId("node2", 0), bench.node.loop.clock(), b"garbage")
+    bench.node.intake.received(PathId("node2", 0), bench.node.loop.clock(), b"garbage")
     assert not bench.node.driver.busy
     assert sum(bench.node.workers.all[PathId("node2", 0)].refused.values()) == 1
 

@@ -8,10 +8,12 @@ import pytest
 from ha.fsm.config import PathId
 from ha.fsm.engine import Engine
 from ha.fsm.events import (
+    Arbitrate,
     Command,
     Effects,
     Ended,
     Event,
+    FenceNode,
     KillScript,
     Leave,
     MessageReceived,
@@ -22,7 +24,10 @@ from ha.fsm.events import (
     RunScript,
     ScriptEnded,
     ScriptsEnded,
+    SlotRead,
+    SlotView,
     Tick,
+    Written,
 )
 from ha.fsm.message import Heartbeat, Incarnation
 from ha.fsm.record import NodeRecord, ServiceRecord
@@ -78,6 +83,21 @@ class FakeWorld:
         self.replies: list[Reply] = []
         self.full = False
 
+    def self_fence(self, why: str) -> None:
+        self.did.append("self_fence")
+
+    def guard(self, until: float) -> None:
+        self.did.append("guard")
+
+    def look(self) -> None:
+        self.did.append("look")
+
+    def fence(self, order: FenceNode) -> None:
+        self.did.append("fence")
+
+    def arbitrate(self, order: Arbitrate) -> None:
+        self.did.append("arbitrate")
+
     def kill(self, order: KillScript) -> None:
         self.did.append("kill")
 
@@ -125,6 +145,11 @@ def driver(engine: FakeEngine, world: FakeWorld, clock: Clock) -> Driver:
 
 def everything(event: Event) -> Effects:
     return Effects(
+        self_fence="the lease lapsed",
+        guard=5.0,
+        look=True,
+        fence=(FenceNode("node2", "silent"),),
+        arbitrate=(Arbitrate("web", True),),
         kill=(KillScript("web", 1, False),),
         persist=PERSIST,
         send=heartbeat(1),
@@ -139,7 +164,10 @@ def test_effects_are_done_in_their_stated_order(driver: Driver, engine: FakeEngi
     engine.effects = everything
     driver.post(ENDED)
     driver.work()
-    assert world.did == ["kill", "persist", "send", "run", "tell", "answer", "left"]
+    assert world.did == [
+        *("self_fence", "kill", "persist", "guard", "send", "look", "fence", "arbitrate", "run", "tell", "answer"),
+        "left",
+    ]
 
 
 def test_what_cannot_be_persisted_is_not_sent_nor_run_nor_told(
@@ -148,7 +176,7 @@ def test_what_cannot_be_persisted_is_not_sent_nor_run_nor_told(
     engine.effects, world.full = everything, True
     driver.post(ENDED)
     driver.work()
-    assert world.did == ["kill", "persist"]
+    assert world.did == ["self_fence", "kill", "persist"]
     assert engine.rolled_back == 1
     assert driver.trouble == "No space left on device"
 
@@ -215,6 +243,35 @@ def test_messages_that_wait_are_looked_at_together_and_before_time_alone_settles
     assert engine.events == [News(tuple(messages))]
     driver.tick()
     assert engine.events[1:] == [Tick()], "what the step of the messages did not do is still due"
+
+
+def test_looks_and_confirmed_writes_come_with_the_messages_in_one_event(
+    driver: Driver, engine: FakeEngine, clock: Clock
+) -> None:
+    message = MessageReceived(heartbeat(5), PATH, 1000.0)
+    read, written = SlotRead(PATH, 999.0, SlotView.NEW), Written(1, 7, 999.5)
+    driver.post(read)
+    assert driver.busy
+    driver.post(Written(1, 6, 999.0))
+    driver.post(message)
+    driver.post(written)
+    driver.post(Written(0, 7, 999.9))
+    driver.tick()
+    assert engine.events == [News((message,), (read,), (written, Written(0, 7, 999.9)))]
+    assert not driver.busy
+
+
+def test_a_later_look_takes_back_neither_a_failed_one_nor_one_that_showed_something_foreign(
+    driver: Driver, engine: FakeEngine
+) -> None:
+    """SAME means the same as the look before: behind a FOREIGN it says that the foreign bytes still stand there."""
+    good = [SlotRead(PATH, 1000.0 + number, SlotView.SAME) for number in range(4)]
+    failed = [SlotRead(PATH, 1010.0 + number, SlotView.FAILED) for number in range(2)]
+    foreign = [SlotRead(PATH, 1020.0 + number, SlotView.FOREIGN) for number in range(2)]
+    for read in (good[0], foreign[0], failed[0], good[1], good[2], failed[1], foreign[1], good[3]):
+        driver.post(read)
+    driver.tick()
+    assert engine.events == [News((), (failed[1], foreign[1], good[3]), ())]
 
 
 def test_no_time_passes_for_the_engine_between_two_reads_of_the_paths(
@@ -326,7 +383,7 @@ def test_a_start_that_cannot_be_persisted_has_not_begun(driver: Driver, engine: 
     world.full = True
     with pytest.raises(OSError):
         driver.start()
-    assert world.did == ["kill", "persist"]
+    assert world.did == ["self_fence", "kill", "persist"]
 
 
 def test_lateness_is_measured(driver: Driver, engine: FakeEngine, clock: Clock) -> None:

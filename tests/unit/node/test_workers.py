@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ha.fsm.config import PathId
+from ha.fsm.events import SlotView
 from ha.heartbeats import channel as wire
 from ha.heartbeats.path import PathLine
 from ha.node import process
@@ -21,6 +22,8 @@ from tests.unit.node.world import ListLog, turn_until
 
 OWN = PathLine("node1", 0, "net", "eth0", "239.1.1.1", 1234, timeout=2.0)
 OTHER = PathLine("node2", 0, "net", "eth0", "239.1.1.1", 4321, timeout=2.0)
+OWN_DISK = PathLine("node1", 1, "dio", "/dev/sdb", offset=0, timeout=2.0)
+OTHER_DISK = PathLine("node2", 1, "dio", "/dev/sdb", offset=2, timeout=2.0)
 Body = Callable[[PathLine, bool, float, socket.socket], None]
 
 
@@ -41,7 +44,10 @@ class Bench:
         self.folder = folder
         self.loop = Loop()
         self.log = ListLog()
-        self.received: list[tuple[PathId, float, bytes]] = []
+        self.heard: list[tuple[PathId, float, bytes]] = []
+        self.looks: list[tuple[PathId, float, SlotView]] = []
+        self.writes: list[tuple[int, int]] = []
+        self.own: list[tuple[int, bytes]] = []
         self.workers = self.another(echo)
 
     def another(self, body: Body) -> Workers:
@@ -51,9 +57,22 @@ class Bench:
             "/usr/local/cluster/bin",
             "node1",
             self.log,
-            lambda path, at, data: self.received.append((path, at, data)),
+            self,
             body,
         )
+
+    def received(self, path: PathId, arrival: float, data: bytes) -> None:
+        self.heard.append((path, arrival, data))
+
+    def looked(self, path: PathId, begun: float, view: SlotView) -> None:
+        self.looks.append((path, begun, view))
+
+    def written(self, index: int, seq: int, at: float) -> None:
+        assert at <= self.loop.clock()
+        self.writes.append((index, seq))
+
+    def found(self, index: int, data: bytes) -> None:
+        self.own.append((index, data))
 
     def start(self, *lines: PathLine, body: Body = echo) -> list[Worker]:
         self.workers = self.another(body)
@@ -88,8 +107,54 @@ def test_a_sender_confirms_what_it_was_handed(bench: Bench) -> None:
 
 def test_what_a_listener_forwards_comes_with_its_path_and_arrival(bench: Bench) -> None:
     bench.start(OTHER)
-    bench.until(lambda: bool(bench.received))
-    assert bench.received == [(PathId("node2", 0), 5.0, b"eth0:239.1.1.1:4321 0.4")]
+    bench.until(lambda: bool(bench.heard))
+    assert bench.heard == [(PathId("node2", 0), 5.0, b"eth0:239.1.1.1:4321 0.4")]
+
+
+def disk(line: PathLine, sender: bool, period: float, channel: socket.socket) -> None:
+    """As the worker of a disk: tells its own slot, confirms, and looks when it is asked."""
+    if sender:
+        channel.send(wire.encode(wire.Found(1.0, b"slot")))
+    while raw := channel.recv(wire.MAX_RECORD):
+        record = wire.decode(raw)
+        if sender:
+            assert isinstance(record, wire.Handed)
+            channel.send(wire.encode(wire.Sent(record.seq, 1e12)))
+        else:
+            assert isinstance(record, wire.Look)
+            channel.send(wire.encode(wire.Looked(1e12, SlotView.SAME)))
+
+
+def test_what_disks_confirm_and_show_is_told_with_moments_that_have_passed(bench: Bench) -> None:
+    bench.start(OWN_DISK, OTHER_DISK, body=disk)
+    bench.workers.hand(7, 1.0, b"message")
+    bench.until(lambda: bool(bench.writes and bench.own))
+    assert (bench.writes, bench.own, bench.looks) == ([(1, 7)], [(1, b"slot")], [])
+    bench.workers.look()
+    bench.until(lambda: bool(bench.looks))
+    ((path, begun, view),) = bench.looks
+    assert (path, view) == (OTHER_DISK.id, SlotView.SAME)
+    assert begun <= bench.loop.clock()
+
+
+def test_a_wire_confirms_no_write_and_is_not_looked_at(bench: Bench) -> None:
+    bench.start(OWN, OTHER)
+    bench.workers.look()
+    bench.workers.hand(7, 1.0, b"message")
+    bench.until(lambda: bench.workers.confirmed(7) and bool(bench.heard))
+    assert (bench.writes, bench.looks) == ([], [])
+    assert all(worker.pid for worker in bench.workers.all.values())
+
+
+def test_asking_a_listener_that_hangs_for_looks_delays_nothing(bench: Bench) -> None:
+    def hangs(line: PathLine, sender: bool, period: float, channel: socket.socket) -> None:
+        time.sleep(60)
+
+    (worker,) = bench.start(OTHER_DISK, body=hangs)
+    for _ in range(2_000):
+        bench.workers.look()
+    assert worker.channel is not None
+    os.kill(worker.pid, signal.SIGKILL)
 
 
 def test_an_arrival_in_the_future_is_not_believed(bench: Bench) -> None:
@@ -98,8 +163,8 @@ def test_an_arrival_in_the_future_is_not_believed(bench: Bench) -> None:
         channel.recv(1)
 
     bench.start(OTHER, body=body)
-    bench.until(lambda: bool(bench.received))
-    assert bench.received[0][1] <= bench.loop.clock()
+    bench.until(lambda: bool(bench.heard))
+    assert bench.heard[0][1] <= bench.loop.clock()
 
 
 def test_a_worker_is_named_as_agents_look_for_it(bench: Bench) -> None:
@@ -258,7 +323,7 @@ def test_a_worker_that_talks_nonsense_is_counted_and_nothing_else(bench: Bench) 
         channel.recv(1)
 
     (worker,) = bench.start(OTHER, body=body)
-    bench.until(lambda: bool(bench.received))
+    bench.until(lambda: bool(bench.heard))
     assert sum(worker.refused.values()) == 2
 
 
