@@ -26,6 +26,10 @@ class Budget:
             raise ResourceError(f"not done within {self._seconds:g} s")
         return min(left, at_most)
 
+    def left_or_none(self) -> float:
+        """Seconds left; 0 where there are none."""
+        return max(0.0, self._end - self._clock())
+
 
 def until(condition: Callable[[], bool], budget: Budget, at_most: float, every: float = 0.02) -> bool:
     """Poll ``condition`` for ``at_most`` seconds, each ``every`` seconds. Raises ResourceError at the budget's end."""

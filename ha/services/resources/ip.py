@@ -1,0 +1,382 @@
+"""``[ip#N]``: the addresses under which a service is reached, on a network device of this node.
+
+Before anything of the service starts, the neighbours are asked whether one of them has an address already
+(``ha.services.resources.probe``); once it is here, they are told. Addresses are added and removed over netlink.
+
+A name is resolved when the service starts; what was added then is remembered in the run folder, so that a stop removes
+just that, whether the resolver answers by then, answers otherwise, or not at all.
+"""
+
+import contextlib
+import errno
+import fcntl
+import ipaddress
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+from ha.services.context import Context
+from ha.services.errors import ResourceError
+from ha.services.folders import make_own
+from ha.services.keys import Key, Kind, Values
+from ha.services.resource import Resource
+from ha.services.resources.addresses import Address, Assigned, Device, devices, ipv6_flags
+from ha.services.resources.steps import Budget, until
+from ha.services.state import State, Status
+
+_RESOLVE_S = 4.0
+"""How long a name may take to resolve. glibc gives up on one server after five seconds."""
+_DAD_S = 5.0
+"""How long the kernel's duplicate address detection may take: a random delay up to 1 s, and 1 s for each probe."""
+_MOST = 64
+"""Addresses of one resource."""
+_MAX_MEMORY = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One word of ``ipname``, resolved."""
+
+    address: Address
+    prefix: int | None
+    """None: that of the device."""
+
+
+class Ip(Resource):
+    """Addresses on a device."""
+
+    group = "ip"
+    keys = (
+        Key("ipname", Kind.WORDS, "names or addresses, an address also with its prefix (192.0.2.7/24)", required=True),
+        Key("ipdev", doc="the network device, such as eth0", required=True),
+        Key("netmask", doc="255.255.255.0 or 24; without it, that of the device"),
+    )
+    timeouts: ClassVar = {"start": 30.0, "stop": 30.0}
+
+    def __init__(self, rid: str, values: Values) -> None:
+        super().__init__(rid, values)
+        self.names = values.words("ipname")
+        self.device = values.text("ipdev")
+
+    @property
+    def label(self) -> str:
+        return f"{','.join(self.names)}@{self.device}"
+
+    def problems(self) -> Iterable[tuple[str, str]]:
+        if len(self.names) > _MOST:
+            yield "ipname", f"has more than {_MOST} addresses; make another ip resource"
+        if len(self.device.encode()) > 15 or "/" in self.device or self.device in (".", ".."):
+            yield "ipdev", f"{self.device!r} cannot be a network device"
+        mask = self.values.text("netmask")
+        if mask and _prefix(mask, 4) is None and _prefix(mask, 6) is None:
+            yield "netmask", f"{mask!r} is no netmask; write 255.255.255.0 or 24"
+        for name in self.names:
+            if "/" in name:
+                try:
+                    ipaddress.ip_interface(name)
+                except ValueError as error:
+                    yield "ipname", str(error)
+
+    def abort_check(self, ctx: Context) -> str:
+        """RFC 5227 and RFC 4862, section 5.4: an address that somebody has is left to him."""
+        from ha.services.resources import probe
+
+        wanted = self._resolved()
+        present = devices()
+        device = self._device(present)
+        for each in wanted:
+            where = [other.name for other in present.values() if other.holds(each.address) and other is not device]
+            if where:
+                return f"{each.address} is on {where[0]} of this node already"
+        absent = [each.address for each in wanted if not device.holds(each.address)]
+        for address in absent:
+            ctx.log.info(f"checking {address} availability")
+        try:
+            found = probe.taken(device, absent, _macs(present))
+        except OSError as error:
+            raise ResourceError(
+                f"{self.device} cannot be asked who has an address: {error.strerror or error}"
+            ) from None
+        return "; ".join(f"{address} is in use by {who}" for address, who in found.items())
+
+    def start(self, ctx: Context) -> None:
+        from ha.services.resources import probe
+
+        budget = Budget(self.timeout("start"))
+        wanted = self._resolved()
+        device = self._device(devices())
+        absent = [each for each in wanted if not device.holds(each.address)]
+        for each in wanted:
+            if each not in absent:
+                ctx.log.info(f"{each.address} is already up on {self.device}")
+        if not absent:
+            return
+        adding = [Assigned(each.address, each.prefix or self._prefix_of(each.address, device)) for each in absent]
+        with _host_lock(ctx, budget):
+            self.activated = True
+            self._remember(ctx, {*self._remembered(ctx), *(each.address for each in adding)})
+            for new in adding:
+                ctx.log.info(f"ip addr add {new.address}/{new.prefix} dev {self.device}")
+                _change("add", device, new)
+        self._await_dad(adding, budget)
+        for new in adding:
+            how = "gratuitous ARP" if new.address.version == 4 else "unsolicited neighbour advertisement"
+            ctx.log.info(f"{how} of {new.address} on {self.device}")
+        try:
+            probe.announce(device, [each.address for each in adding])
+        except OSError as error:
+            raise ResourceError(f"{self.device} cannot send: {error.strerror or error}") from None
+
+    def stop(self, ctx: Context) -> None:
+        budget = Budget(self.timeout("stop"))
+        here = self._remembered(ctx)
+        try:
+            here |= {each.address for each in self._resolved()}
+        except ResourceError as error:
+            ctx.log.warning(f"{error}; removing what the start has added")
+        present = devices()
+        device = present.get(self.device)
+        removing = [each for each in device.assigned if each.address in here] if device is not None else []
+        if device is not None and removing:
+            with _host_lock(ctx, budget):
+                for each in removing:
+                    ctx.log.info(f"ip addr del {each.address}/{each.prefix} dev {self.device}")
+                    _remove(ctx, device, each)
+            self._check_silent(ctx, device, removing, present)
+        self._remember(ctx, set())
+
+    def status(self, ctx: Context) -> Status:
+        try:
+            wanted = [each.address for each in self._resolved()]
+        except ResourceError as error:
+            return Status(State.WARN, (str(error),))
+        present = devices()
+        device = present.get(self.device, Device(self.device))
+        here = [address for address in wanted if device.holds(address)]
+        notes = [
+            f"{address} is on {other.name}"
+            for other in present.values()
+            for address in wanted
+            if other is not device and other.holds(address)
+        ]
+        notes += [f"{address} is missing" for address in wanted if here and address not in here]
+        for address in here:
+            if isinstance(address, ipaddress.IPv6Address) and ipv6_flags(address, self.device)[1]:
+                notes.append(f"{address} is in use by another machine, too (duplicate address)")
+        if here and not device.up:
+            notes.append(f"{self.device} is down")
+        elif here and not device.carrier:
+            notes.append(f"{self.device} has no carrier")
+        if notes:
+            return Status(State.WARN, tuple(notes))
+        return Status(State.UP if here else State.DOWN)
+
+    # --------------------------------------------------------------------------------------------- names, masks
+
+    def _resolved(self) -> list[_Wanted]:
+        """Raises ResourceError where a name does not resolve in time."""
+        mask = self.values.text("netmask")
+        found = []
+        for name in self.names:
+            if "/" in name:
+                interface = ipaddress.ip_interface(name)
+                found.append(_Wanted(interface.ip, interface.network.prefixlen))
+            else:
+                address = _resolve(name)
+                prefix = _prefix(mask, address.version) if mask else None
+                if mask and prefix is None:
+                    raise ResourceError(f"the netmask {mask} does not fit {address}")
+                found.append(_Wanted(address, prefix))
+        return found
+
+    def _device(self, present: dict[str, Device]) -> Device:
+        device = present.get(self.device)
+        if device is None:
+            raise ResourceError(f"there is no network device {self.device}; there are: {', '.join(sorted(present))}")
+        if not device.up:
+            raise ResourceError(f"the network device {self.device} is down; set it up: ip link set {self.device} up")
+        return device
+
+    def _prefix_of(self, address: Address, device: Device) -> int:
+        """That of the device's network which the address lies in, else that of the device's first address."""
+        same = [each for each in device.assigned if each.address.version == address.version]
+        same = [each for each in same if not each.address.is_link_local or address.is_link_local]
+        inside = [each.prefix for each in same if address in each.network and each.prefix < address.max_prefixlen]
+        if not same:
+            raise ResourceError(
+                f"{self.device} has no IPv{address.version} address to take the netmask from; set netmask"
+            )
+        return max(inside, default=same[0].prefix)
+
+    # -------------------------------------------------------------------------------------------------- changes
+
+    def _await_dad(self, added: list[Assigned], budget: Budget) -> None:
+        """Until the kernel has asked for duplicates of the IPv6 addresses, which cannot be used before."""
+        for each in added:
+            address = each.address
+            if not isinstance(address, ipaddress.IPv6Address):
+                continue
+            settled = until(partial(_settled, address, self.device), budget, _DAD_S)
+            if ipv6_flags(address, self.device)[1]:
+                raise ResourceError(f"{address} is in use by another machine (duplicate address detection)")
+            if not settled:
+                raise ResourceError(
+                    f"{address} is still tentative after {_DAD_S:g} s: is there a carrier on {self.device}?"
+                )
+
+    def _check_silent(
+        self, ctx: Context, device: Device, removed: Iterable[Assigned], present: dict[str, Device]
+    ) -> None:
+        """Nothing is left here; whoever answers still is another machine, and people must know."""
+        from ha.services.resources import probe
+
+        for each in removed:
+            ctx.log.info(f"checking {each.address} availability")
+        try:
+            found = probe.taken(device, [each.address for each in removed], _macs(present), rounds=1)
+        except OSError as error:
+            ctx.log.warning(f"{self.device} cannot be asked who has an address: {error.strerror or error}")
+            return
+        for address, who in found.items():
+            ctx.log.warning(f"{address} is gone from here, and {who} answers for it")
+
+    # -------------------------------------------------------------------------------------------------- memory
+
+    def _memory(self, ctx: Context) -> str:
+        return f"{ctx.paths.run}/{ctx.service}/{self.rid}.addresses"
+
+    def _remembered(self, ctx: Context) -> set[Address]:
+        try:
+            with open(self._memory(ctx), "rb") as file:
+                return {ipaddress.ip_address(text) for text in json.loads(file.read(_MAX_MEMORY))}
+        except FileNotFoundError:
+            return set()
+        except (OSError, ValueError, TypeError) as error:
+            ctx.log.warning(f"{self._memory(ctx)} cannot be read: {error}")
+            return set()
+
+    def _remember(self, ctx: Context, addresses: set[Address]) -> None:
+        path = self._memory(ctx)
+        try:
+            if not addresses:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                return
+            make_own(os.path.dirname(path))
+            with open(path + ".new", "w", encoding="ascii") as file:
+                json.dump(sorted(str(address) for address in addresses), file)
+            os.replace(path + ".new", path)
+        except OSError as error:
+            raise ResourceError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _prefix(mask: str, version: int = 4) -> int | None:
+    """The length of a netmask in either form; None where it is none."""
+    if mask.isascii() and mask.isdigit():
+        return int(mask[:4]) if int(mask[:4]) <= (32 if version == 4 else 128) else None
+    try:
+        return ipaddress.IPv4Network(f"0.0.0.0/{mask}").prefixlen if version == 4 else None
+    except ValueError:
+        return None
+
+
+def _resolve(name: str) -> Address:
+    """An address as it is; else the first IPv4 address of the name, else its first IPv6 address."""
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        pass
+    answers: list[Any] = []
+
+    def ask() -> None:
+        try:
+            answers.append(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM))
+        except OSError as error:
+            answers.append(error)
+
+    # The resolver has no timeout that we could set, so it is left alone when it is late.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_RESOLVE_S)
+    if not answers:
+        raise ResourceError(f"{name} does not resolve: no answer within {_RESOLVE_S:g} s")
+    if isinstance(answers[0], OSError):
+        raise ResourceError(f"{name} does not resolve: {answers[0].strerror or answers[0]}")
+    found = [ipaddress.ip_address(answer[4][0].partition("%")[0]) for answer in answers[0]]
+    return min(found, key=lambda address: address.version)
+
+
+def _macs(present: dict[str, Device]) -> set[bytes]:
+    return {device.mac for device in present.values() if device.mac}
+
+
+def _settled(address: ipaddress.IPv6Address, device: str) -> bool:
+    tentative, failed = ipv6_flags(address, device)
+    return failed or not tentative
+
+
+def _change(what: str, device: Device, assigned: Assigned) -> None:
+    """Add or delete an address. What is there, or gone, already is fine. Raises ResourceError."""
+    from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    settled = errno.EEXIST if what == "add" else errno.EADDRNOTAVAIL
+    broadcast: dict[str, str] = {}
+    if assigned.address.version == 4 and assigned.prefix < 31 and what == "add":
+        broadcast = {"broadcast": str(assigned.network.broadcast_address)}
+    try:
+        with IPRoute() as netlink:
+            index = socket.if_nametoindex(device.name)
+            netlink.addr(what, index=index, address=str(assigned.address), prefixlen=assigned.prefix, **broadcast)
+    except NetlinkError as error:
+        if error.code != settled:
+            raise ResourceError(
+                f"ip addr {what} {assigned.address} dev {device.name}: {os.strerror(error.code)}"
+            ) from None
+    except OSError as error:
+        raise ResourceError(f"ip addr {what} {assigned.address} dev {device.name}: {error.strerror or error}") from None
+
+
+def _remove(ctx: Context, device: Device, assigned: Assigned) -> None:
+    """Delete one address, and no other.
+
+    With the first IPv4 address of a network the kernel deletes all others of it, those of other services too, unless
+    ``promote_secondaries`` is set: they are put back at once.
+    """
+    before = devices().get(device.name, device).assigned
+    _change("delete", device, assigned)
+    after = devices().get(device.name, Device(device.name)).assigned
+    for each in before:
+        if each not in after and each != assigned and each.address.version == 4:
+            ctx.log.info(f"ip addr add {each.address}/{each.prefix} dev {device.name} (the kernel had removed it, too)")
+            _change("add", device, each)
+
+
+@contextlib.contextmanager
+def _host_lock(ctx: Context, budget: Budget) -> Iterator[None]:
+    """One change of addresses at a time on this node: putting back what went along must not meet another's removal."""
+    path = f"{ctx.paths.run}/ip.lock"
+    try:
+        make_own(ctx.paths.run)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ResourceError(f"{path} cannot be locked: {error.strerror or error}") from None
+    try:
+        if not until(lambda: _locked(fd), budget, budget.left()):
+            raise ResourceError(f"{path} is held by another action")
+        yield
+    finally:
+        os.close(fd)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
