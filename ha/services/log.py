@@ -51,7 +51,8 @@ class Log:
 
 
 def formatted(level: str, who: str, text: str, clock: time.struct_time) -> str:
-    """The line as the terminal shows it, without the newline at its end."""
+    """The line as the terminal shows it, without the newline at its end. What would steer a terminal is taken out."""
+    text = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
     return f"{time.strftime('%H:%M:%S', clock)} {level:7} {who:{_WHO_WIDTH}} {text}"
 
 

@@ -40,3 +40,8 @@ def driver(group: str, kind: str) -> type[Resource]:
     if not known:
         raise ServiceError(f"{group} is not a kind of resource; there are: {', '.join(GROUPS)}")
     raise ServiceError(f"type {kind!r} is not known for {group}; there are: {known}")
+
+
+def kinds(group: str) -> tuple[str, ...]:
+    """The types that are known for a group; the empty one stands for any other."""
+    return tuple(known for (of, known) in _DRIVERS if of == group)

@@ -1,0 +1,67 @@
+"""Which resources a start has changed, on record while it goes on: what a killed start left up, the next one knows.
+
+A file in a folder that a boot empties, as it empties what the record speaks of. No file: no start was cut short.
+"""
+
+import os
+import threading
+
+from ha.services.errors import ResourceError, ServiceError
+from ha.services.folders import make_own
+
+MAX_BYTES = 64 * 1024
+
+
+class Journal:
+    """Of one service. Used under its lock; safe in threads."""
+
+    def __init__(self, folder: str, service: str) -> None:
+        self._folder = folder
+        self._path = f"{folder}/{service}.start"
+        self._rids: list[str] = []
+        self._mutex = threading.Lock()
+
+    def left(self) -> list[str]:
+        """What an earlier start that did not come to its end has changed, or was about to. Raises ServiceError."""
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                return file.read(MAX_BYTES).split()
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as error:
+            raise ServiceError(f"{self._path} cannot be read: {error}; remove it once the service is stopped") from None
+
+    def add(self, rid: str) -> None:
+        """``rid`` is about to be changed. Raises ResourceError: then it must not be."""
+        with self._mutex:
+            if rid not in self._rids:
+                self._rids.append(rid)
+                self._write()
+
+    def drop(self, rid: str) -> None:
+        """``rid`` was not changed after all, or is stopped again."""
+        with self._mutex:
+            if rid in self._rids:
+                self._rids.remove(rid)
+                self._write()
+
+    def clear(self) -> None:
+        """The start came to an end, or all of the service is stopped. Raises ResourceError."""
+        self._rids.clear()
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ResourceError(f"{self._path} cannot be removed: {error.strerror}") from None
+
+    def _write(self) -> None:
+        temporary = self._path + ".new"
+        try:
+            make_own(self._folder)
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                file.write("".join(rid + "\n" for rid in self._rids))
+            os.rename(temporary, self._path)
+        except OSError as error:
+            raise ResourceError(f"{self._path} cannot be written: {error.strerror}") from None
