@@ -4,7 +4,7 @@ Times are CLOCK_BOOTTIME seconds. Both ends are ours, but a record that does not
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ha.fsm.events import SlotView
 
@@ -81,8 +81,25 @@ class Found:
     data: bytes
 
 
-Record = Handed | Sent | Received | Trouble | Refused | Look | Looked | Found
-_TAGS: dict[type, int] = {Handed: 1, Sent: 2, Received: 3, Trouble: 4, Refused: 5, Look: 6, Looked: 7, Found: 8}
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """nmond to any worker: these keys from now on (``ha.heartbeats.keys.pack``)."""
+
+    data: bytes = field(repr=False)
+
+
+Record = Handed | Sent | Received | Trouble | Refused | Look | Looked | Found | Keys
+_TAGS: dict[type, int] = {
+    Handed: 1,
+    Sent: 2,
+    Received: 3,
+    Trouble: 4,
+    Refused: 5,
+    Look: 6,
+    Looked: 7,
+    Found: 8,
+    Keys: 9,
+}
 _VIEWS = tuple(SlotView)
 
 
@@ -105,6 +122,8 @@ def encode(record: Record) -> bytes:
             return _HEAD.pack(tag, begun, _VIEWS.index(view))
         case Found(at, data):
             return _HEAD.pack(tag, at, 0) + data
+        case Keys(data):
+            return _HEAD.pack(tag, 0.0, 0) + data
 
 
 def decode(raw: bytes) -> Record:
@@ -129,4 +148,6 @@ def decode(raw: bytes) -> Record:
         return Looked(at, _VIEWS[number])
     if tag == 8:
         return Found(at, rest)
+    if tag == 9:
+        return Keys(rest)
     raise ValueError(f"record of unknown kind {tag}")

@@ -1,10 +1,11 @@
 """What a path worker does: one process for each line of ``monitor``, between nmond's channel and one medium.
 
 A sender sends what nmond handed it, and only while it is fresh: a message proves that the *decision loop* lives, so a
-worker makes none of its own and repeats none. A listener forwards what arrives whole and from our cluster; what it
-means is for nmond to judge. Where the medium is a slot of a disk, each tells besides what nmond's lease rests on: the
-sender what it found in its own slot, the listener when each look began and what it showed. Neither gives up: a path
-that does not work is told once as Trouble and opened anew every period. A worker ends when its channel does.
+worker makes none of its own and repeats none. A listener forwards what arrives whole, signed where keys ask for it, and
+from our cluster: a flood costs the listener and not nmond. What a message means is for nmond to judge. Where the medium
+is a slot of a disk, each tells besides what nmond's lease rests on: the sender what it found in its own slot, the
+listener when each look began and what it showed. Neither gives up: a path that does not work is told once as Trouble
+and opened anew every period. A worker ends when its channel does.
 
 Protocol: ``ha.heartbeats.channel``. The process itself (fork, title, lock) is ``ha.node``'s matter.
 """
@@ -17,8 +18,9 @@ from collections.abc import Callable
 
 from ha.fsm.events import SlotView
 from ha.heartbeats import channel as protocol
-from ha.heartbeats.channel import Found, Handed, Look, Looked, Received, Record, Refused, Sent, Trouble
+from ha.heartbeats.channel import Found, Handed, Keys, Look, Looked, Received, Record, Refused, Sent, Trouble
 from ha.heartbeats.envelope import CodecError, decode_block, verify
+from ha.heartbeats.keys import NO_KEYS, CurrentKeys, KeyRing, unpack
 from ha.heartbeats.media import listener_for, sender_for
 from ha.heartbeats.media.medium import Listener, MediumError, ReplacedError, Sender
 from ha.heartbeats.path import PathLine
@@ -40,9 +42,13 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def run_sender(line: PathLine, channel: socket.socket, *, node_id: int, cluster_id: int, period: float) -> None:
+def run_sender(
+    line: PathLine, channel: socket.socket, *, node_id: int, cluster_id: int, period: float, ring: KeyRing = NO_KEYS
+) -> None:
     """Send on ``line`` until the channel ends. ``period``: seconds between attempts to open a path in trouble."""
-    worker = SenderWorker(sender_for(line, node_id, cluster_id), channel, timeout=line.timeout, period=period)
+    keys = CurrentKeys(ring)
+    medium = sender_for(line, node_id, cluster_id, keys)
+    worker = SenderWorker(medium, channel, timeout=line.timeout, period=period, keys=keys)
     try:
         while worker.turn():
             pass
@@ -50,12 +56,15 @@ def run_sender(line: PathLine, channel: socket.socket, *, node_id: int, cluster_
         worker.close()
 
 
-def run_listener(line: PathLine, channel: socket.socket, *, cluster_id: int, period: float) -> None:
+def run_listener(
+    line: PathLine, channel: socket.socket, *, cluster_id: int, period: float, ring: KeyRing = NO_KEYS
+) -> None:
     """Listen on ``line`` until the channel ends. ``period``: seconds between two looks at a disk or an interface.
 
     Several nodes may send to one group and port, so whose message it is, is for nmond to judge.
     """
-    worker = ListenerWorker(listener_for(line), channel, cluster_id=cluster_id, period=period, looks=line.is_disk)
+    medium, keys = listener_for(line), CurrentKeys(ring)
+    worker = ListenerWorker(medium, channel, cluster_id=cluster_id, period=period, looks=line.is_disk, keys=keys)
     try:
         while worker.turn():
             pass
@@ -145,8 +154,11 @@ class SenderWorker:
         *,
         timeout: float,
         period: float,
+        keys: CurrentKeys | None = None,
         clock: Callable[[], float] = boottime,
     ) -> None:
+        """``keys``: shared with the medium; none: what is not signed is trusted."""
+        self._keys = keys or CurrentKeys()
         self._medium = medium
         self._channel = channel
         self._timeout = timeout
@@ -196,7 +208,7 @@ class SenderWorker:
                 continue
             if isinstance(record, Handed):
                 newest = record
-            else:
+            elif not (isinstance(record, Keys) and _put(self._keys, record)):
                 self._report.refuse(UNREADABLE)
 
     def _send(self, message: Handed) -> None:
@@ -226,7 +238,7 @@ class SenderWorker:
         self._is_open = True
         content = self._medium.found()
         if content is not None:
-            self._found = Found(self._clock(), _whole(content))
+            self._found = Found(self._clock(), _whole(content, self._keys.ring))
 
     def _tell_found(self) -> None:
         if self._found is not None and self._report.tell(self._found):
@@ -245,14 +257,23 @@ class SenderWorker:
         self._retry_at = self._clock() + self._period
 
 
-def _whole(content: bytes) -> bytes:
-    """The message in a slot; no bytes where there is none, or only a part of one."""
+def _whole(content: bytes, ring: KeyRing) -> bytes:
+    """The message in a slot; no bytes where there is none, or only a part of one, or a forged one."""
     try:
         message = decode_block(content)
-        verify(message)
+        verify(message, ring)
     except CodecError:
         return b""
     return message
+
+
+def _put(keys: CurrentKeys, record: Keys) -> bool:
+    """Whether ``record`` holds a ring, which is in force then."""
+    try:
+        keys.ring = unpack(record.data)
+    except ValueError:
+        return False
+    return True
 
 
 class ListenerWorker:
@@ -266,9 +287,11 @@ class ListenerWorker:
         cluster_id: int,
         period: float,
         looks: bool = False,
+        keys: CurrentKeys | None = None,
         clock: Callable[[], float] = boottime,
     ) -> None:
-        """``looks``: the medium is a slot, and every look at it is told."""
+        """``looks``: the medium is a slot, and every look at it is told. ``keys``: none: checksums only."""
+        self._keys = keys or CurrentKeys()
         self._medium = medium
         self._channel = channel
         self._cluster = cluster_id
@@ -303,7 +326,7 @@ class ListenerWorker:
         self._medium.close()
 
     def _take_orders(self) -> bool:
-        """nmond may ask for a look at once; however often it did, one look that begins now answers it.
+        """New keys, and looks at once: however often nmond asked for one, one that begins now answers it.
 
         False where nmond closed its end.
         """
@@ -317,12 +340,16 @@ class ListenerWorker:
             if not raw:
                 return False
             try:
-                if not isinstance(protocol.decode(raw), Look):
-                    raise ValueError("nothing that a listener is told")
+                record = protocol.decode(raw)
             except ValueError:
                 self._report.refuse(UNREADABLE)
                 continue
-            self._look_at = min(self._look_at, self._clock())
+            if isinstance(record, Keys) and _put(self._keys, record):
+                self._medium.forget()  # what a slot holds may be acceptable now
+            elif isinstance(record, Look):
+                self._look_at = min(self._look_at, self._clock())
+            else:
+                self._report.refuse(UNREADABLE)
 
     def _look(self) -> None:
         """Once a period, or when asked: open the medium or see that it is still there, then take what it has."""
@@ -379,7 +406,7 @@ class ListenerWorker:
 
     def _judge(self, data: bytes | memoryview, at: float) -> None:
         """Forward a message, or raise CodecError."""
-        origin = verify(data)
+        origin = verify(data, self._keys.ring)
         if origin.cluster != self._cluster:
             raise CodecError(OTHER_CLUSTER)
         if not self._report.deliver(Received(at, bytes(data))):

@@ -1,6 +1,7 @@
 """``dio`` and ``disk``: the slot of a node on a shared disk, written by it alone and read by the others."""
 
 from ha.heartbeats.envelope import decode_block
+from ha.heartbeats.keys import CurrentKeys
 from ha.heartbeats.media.guard import Guard, is_empty, split
 from ha.heartbeats.media.medium import MediumError
 from ha.heartbeats.media.slot import Slot
@@ -10,9 +11,9 @@ from ha.heartbeats.path import PathLine
 class DiskSender:
     """Writes the slot of this node, after the guard has looked at it."""
 
-    def __init__(self, line: PathLine, node_id: int, cluster_id: int) -> None:
+    def __init__(self, line: PathLine, node_id: int, cluster_id: int, keys: CurrentKeys | None = None) -> None:
         self._slot = Slot(line)
-        self._guard = Guard(line, node_id, cluster_id)
+        self._guard = Guard(line, node_id, cluster_id, keys or CurrentKeys())
         self._mark = b""
 
     def open(self) -> None:
@@ -65,13 +66,20 @@ class DiskListener:
 
         Raises CodecError once for each change to something that is no message.
         """
-        block = self._slot.read()
-        if block == self._last:
+        content = self._part(self._slot.read())
+        if content == self._last:
             return b"" if self._empty else None
-        self._last = block
-        content, _ = split(block)
+        self._last = content
         self._empty = is_empty(content)
-        return b"" if self._empty else decode_block(content)
+        return b"" if self._empty else self._message(content)
+
+    def _part(self, block: bytes) -> bytes:
+        """What a node writes, of all that stands in its slot."""
+        return split(block)[0]
+
+    def _message(self, content: bytes) -> bytes:
+        """Raises CodecError."""
+        return decode_block(content)
 
     def forget(self) -> None:
         """The next look gives what the slot holds, changed or not."""

@@ -9,9 +9,12 @@ was ours once would let us write into a file system made there since.
 import os
 import subprocess
 import time
+from dataclasses import replace
 
 from ha.fsm.identity import node_id as id_of
+from ha.heartbeats import openha
 from ha.heartbeats.envelope import CodecError, leading, origin_of, verify
+from ha.heartbeats.keys import NO_KEY, NO_KEYS, CurrentKeys, KeyRing, shown
 from ha.heartbeats.media.medium import MediumError, failure
 from ha.heartbeats.media.slot import Slot
 from ha.heartbeats.path import BLOCK, SLOT_END, PathLine
@@ -36,14 +39,17 @@ def is_empty(content: bytes) -> bool:
     return content.count(0) == len(content)
 
 
-def foreign(content: bytes, node: int, cluster: int | None) -> str:
+def foreign(content: bytes, node: int, cluster: int | None, ring: KeyRing) -> str:
     """What stands in the slot, where it is neither empty nor a message of ``node`` in ``cluster``; else nothing.
 
-    A cluster of None is any. A message of ours whose end is torn is ours all the same: a power failure in the middle of
-    a write must not keep a node from its own slot.
+    A cluster of None is any; what claims to be a message of ours is, signed or not: nobody needs it any more. One whose
+    end is torn is ours all the same: a power failure in the middle of a write must not keep a node from its own slot.
     """
     if is_empty(content):
         return ""
+    original = _original(content)
+    if original:
+        return "" if id_of(original) == node else f"a message of the OpenHA node {original}"
     try:
         origin = origin_of(content)
     except CodecError as error:
@@ -55,22 +61,34 @@ def foreign(content: bytes, node: int, cluster: int | None) -> str:
         return "a message of another cluster"
     if origin.node != node:
         return f"a message of another node (id {origin.node:08x})"
-    behind = _foreign_end(content, node, cluster)
+    behind = _foreign_end(content, node, cluster, ring)
     return f"{behind} behind a message of this node" if behind else ""
 
 
-def _foreign_end(content: bytes, node: int, cluster: int | None) -> str:
+def _original(content: bytes) -> str:
+    """The node of OpenHA whose message stands there; empty: none does. Its node of our name was here before us."""
+    try:
+        return openha.decode(openha.struct_of(content)).node
+    except CodecError:
+        return ""
+
+
+def _foreign_end(content: bytes, node: int, cluster: int | None, ring: KeyRing) -> str:
     """What follows an undamaged message: what follows a damaged one is the rest of a torn write.
 
     A message of ours in a later block is no stranger: two slots of ours become one when the path of the second goes.
     """
     try:
         message, rest = leading(content)
-        verify(message)
+        key = origin_of(message).key
+        if key != NO_KEY and not ring.has(key):
+            # Whole or torn, that cannot be told: nothing behind it is given up.
+            return "" if is_empty(rest) else f"bytes that cannot be judged without key {shown(key)}"
+        verify(message, replace(ring, unsigned=True))
     except CodecError:
         return ""
     gap = -len(message) % BLOCK
-    return foreign(rest[gap:], node, cluster) if is_empty(rest[:gap]) else "something that is not ezha's"
+    return foreign(rest[gap:], node, cluster, ring) if is_empty(rest[:gap]) else "something that is not ezha's"
 
 
 def signature(device: str) -> str:
@@ -124,8 +142,9 @@ def _kind(output: str) -> str:
 class Guard:
     """Says before the first write of a sender whether its slot may be written."""
 
-    def __init__(self, line: PathLine, node: int, cluster: int) -> None:
+    def __init__(self, line: PathLine, node: int, cluster: int, keys: CurrentKeys) -> None:
         self._line = line
+        self._keys = keys
         self._node = node
         self._cluster = cluster
         self._refusal = ""
@@ -134,7 +153,7 @@ class Guard:
     def admit(self, slot: Slot) -> bytes:
         """The mark that every write of the slot must keep. Raises MediumError where it must not be written."""
         content, mark = split(slot.read())
-        found = foreign(content, self._node, self._cluster)
+        found = foreign(content, self._node, self._cluster, self._keys.ring)
         if found:
             raise MediumError(_refused(self._line, f"the slot holds {found}"))
         if not mark:
@@ -151,13 +170,13 @@ class Guard:
             raise MediumError(self._refusal)
 
 
-def claim_slot(line: PathLine, force: bool, *, cluster_id: int | None = None) -> str:
+def claim_slot(line: PathLine, force: bool, *, cluster_id: int | None = None, ring: KeyRing = NO_KEYS) -> str:
     """For ``hb -a`` of a dio or disk line: look whether the slot may be used, and with ``force`` make it so.
 
     Without ``force`` nothing is written. With it, a slot that is not of ``line.node`` and ``cluster_id`` is cleared,
     and a device with a signature is accepted for this slot from now on; where ``cluster_id`` is None the slot is
-    cleared in any case. Returns a sentence that says what was found or done. Raises MediumError, whose text says what
-    stands in the way.
+    cleared in any case. ``ring``: of this node. Returns a sentence that says what was found or done. Raises
+    MediumError, whose text says what stands in the way.
     """
     slot = Slot(line)
     slot.open(write=force)
@@ -165,7 +184,7 @@ def claim_slot(line: PathLine, force: bool, *, cluster_id: int | None = None) ->
         content, mark = split(slot.read())
         slot.forget_cache()
         kind = signature(slot.device)
-        found = foreign(content, id_of(line.node), cluster_id)
+        found = foreign(content, id_of(line.node), cluster_id, ring)
         if not force:
             if found:
                 raise MediumError(_refused(line, f"the slot holds {found}"))
