@@ -31,6 +31,8 @@ MAX_PORT = 5
 _STRUCT = struct.Struct("<128s ii 5s 15s 8192s 128i 128i IIi")
 assert _STRUCT.size == SIZE
 _NAME = 64
+_WHERE = struct.Struct("5s15s")
+_WHERE_AT = 136
 _STAMP = struct.Struct("<IIi")
 _STAMP_AT = 9_372
 _ELAPSED_AT = 9_376
@@ -138,10 +140,14 @@ def struct_of(block: Buffer) -> bytes:
     return bytes(block[:SIZE])
 
 
-def stamped(data: bytes, hostid: int, pid: int) -> bytes:
-    """The same message with the host and the process that send it."""
+def stamped(data: bytes, port: str, address: str, hostid: int, pid: int) -> bytes:
+    """The same message with what only the process that sends it knows: where to, from which host, by which process.
+
+    Raises CodecError for a port or an address that does not fit."""
+    where = _WHERE.pack(_bytes(port, MAX_PORT, "port", empty=True), _bytes(address, MAX_ADDRESS, "address", empty=True))
     (seconds,) = struct.unpack_from("<I", data, _ELAPSED_AT)
-    return data[:_STAMP_AT] + _STAMP.pack(hostid, seconds, pid)
+    behind = data[_WHERE_AT + _WHERE.size : _STAMP_AT]
+    return data[:_WHERE_AT] + where + behind + _STAMP.pack(hostid, seconds, pid)
 
 
 def _bytes(text: str, most: int, what: str, *, empty: bool = False) -> bytes:
