@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from ha.fsm.events import SlotView
 from ha.heartbeats import channel as protocol
+from ha.heartbeats import openha
 from ha.heartbeats.channel import Found, Handed, Keys, Look, Looked, Received, Record, Refused, Sent, Trouble
 from ha.heartbeats.envelope import CodecError, decode_block, verify
 from ha.heartbeats.keys import NO_KEYS, CurrentKeys, KeyRing, unpack
@@ -30,6 +31,7 @@ _CHANNEL_ENDED = (errno.EPIPE, errno.ECONNRESET, errno.ECONNREFUSED, errno.ENOTC
 _MAX_REASONS = 32
 """Reasons kept apart at once: there are fewer, and a stranger can add none."""
 OTHER_CLUSTER = "another cluster"
+OTHER_NODE = "another node of OpenHA"
 STALE = "handed too late to be sent"
 UNREADABLE = "a record of nmond that is none"
 BUSY = "nmond was too busy to take it"
@@ -64,7 +66,15 @@ def run_listener(
     Several nodes may send to one group and port, so whose message it is, is for nmond to judge.
     """
     medium, keys = listener_for(line), CurrentKeys(ring)
-    worker = ListenerWorker(medium, channel, cluster_id=cluster_id, period=period, looks=line.is_disk, keys=keys)
+    worker = ListenerWorker(
+        medium,
+        channel,
+        cluster_id=cluster_id,
+        period=period,
+        looks=line.is_disk,
+        original=line.node if line.is_openha else "",
+        keys=keys,
+    )
     try:
         while worker.turn():
             pass
@@ -287,15 +297,18 @@ class ListenerWorker:
         cluster_id: int,
         period: float,
         looks: bool = False,
+        original: str = "",
         keys: CurrentKeys | None = None,
         clock: Callable[[], float] = boottime,
     ) -> None:
-        """``looks``: the medium is a slot, and every look at it is told. ``keys``: none: checksums only."""
+        """``looks``: the medium is a slot, and every look at it is told. ``original``: the node of OpenHA that sends
+        here, where the messages are not ezha's own. ``keys``: none: checksums only."""
         self._keys = keys or CurrentKeys()
         self._medium = medium
         self._channel = channel
         self._cluster = cluster_id
         self._looks = looks
+        self._original = original
         self._period = period
         self._clock = clock
         self._report = Report(channel, clock)
@@ -406,8 +419,10 @@ class ListenerWorker:
 
     def _judge(self, data: bytes | memoryview, at: float) -> None:
         """Forward a message, or raise CodecError."""
-        origin = verify(data, self._keys.ring)
-        if origin.cluster != self._cluster:
+        if self._original:
+            if openha.decode(data).node != self._original:
+                raise CodecError(OTHER_NODE)
+        elif verify(data, self._keys.ring).cluster != self._cluster:
             raise CodecError(OTHER_CLUSTER)
         if not self._report.deliver(Received(at, bytes(data))):
             raise _NotTakenError

@@ -11,11 +11,11 @@ from ha.heartbeats.path import PathLine
 
 def sender_for(line: PathLine, node_id: int, cluster_id: int, keys: CurrentKeys | None = None) -> Sender:
     """The sending end of a line, not opened yet. Raises ValueError for a medium that does not exist."""
-    medium = _sender_for(line, node_id, cluster_id)
+    medium = _sender_for(line, node_id, cluster_id, keys)
     return OriginalSender(medium, line) if line.is_openha else medium
 
 
-def _sender_for(line: PathLine, node_id: int, cluster_id: int) -> Sender:
+def _sender_for(line: PathLine, node_id: int, cluster_id: int, keys: CurrentKeys | None) -> Sender:
     match line.medium:
         case "net":
             return MulticastSender(line.device, line.address, line.port, line.ttl)
