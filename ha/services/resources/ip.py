@@ -248,7 +248,7 @@ class Ip(Resource):
     # -------------------------------------------------------------------------------------------------- memory
 
     def _memory(self, ctx: Context) -> str:
-        return f"{ctx.paths.run}/{ctx.service}/{self.rid}.addresses"
+        return f"{ctx.paths.run}/{ctx.service}.{self.rid}.addresses"
 
     def _remembered(self, ctx: Context) -> set[Address]:
         try:

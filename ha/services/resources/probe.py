@@ -90,8 +90,11 @@ def _arp(device: Device, wanted: set[Address], own: set[str], rounds: int) -> di
 
     mac = device.mac.hex(":")
     frame = Ether(src=mac, dst=_BROADCAST)
-    asking = {"op": "who-has", "hwsrc": mac, "psrc": _UNSPECIFIED, "hwdst": _NOBODY}
-    probes = [bytes(frame / ARP(**asking, pdst=str(each))) for each in wanted]
+    asking = ARP(op="who-has", hwsrc=mac, psrc=_UNSPECIFIED, hwdst=_NOBODY)
+    probes = []
+    for each in wanted:
+        asking.pdst = str(each)
+        probes.append(bytes(frame / asking))
 
     def answer(frame: bytes) -> tuple[str, str] | None:
         """Whoever sends from the address has it; whoever probes for it is about to take it (RFC 5227, 2.1.1)."""
