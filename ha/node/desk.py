@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import ha
 from ha.fsm.events import Command, Note, NoteKind, Reply
 from ha.fsm.states import Action
+from ha.heartbeats.keys import shown
 from ha.node.clock import wall
 from ha.node.control import Client, ControlError, field
 from ha.node.figures import counters, gauges
@@ -57,6 +58,7 @@ class FrontDesk:
         self._operations: dict[str, Callable[[Client, dict[str, Any]], None]] = {
             "status": self._status,
             "paths": self._paths,
+            "keys": self._keys,
             "action": self._action,
             "reload": self._reload,
             "stop": self._stop,
@@ -107,7 +109,35 @@ class FrontDesk:
 
     def _paths(self, client: Client, request: dict[str, Any]) -> None:
         paths = self._node.workers.describe(self._node.driver.engine.path_state)
-        client.say({"final": True, "ok": True, "authentication": "unauthenticated", "paths": paths})
+        mode = self._node.configuration.keys.mode.value
+        client.say({"final": True, "ok": True, "authentication": mode, "paths": paths})
+
+    def _keys(self, client: Client, request: dict[str, Any]) -> None:
+        """No secret ever leaves nmond."""
+        node, ring, now = self._node, self._node.configuration.keys, self._node.loop.clock()
+        peers: list[dict[str, Any]] = []
+        for peer in node.driver.engine.peers.values():
+            told = node.intake.peer_keys.get(peer.name)
+            peers.append(
+                {
+                    "node": peer.name,
+                    "heard": peer.living,
+                    "signs": None if told is None else shown(told.signs),
+                    "newest": None if told is None else shown(told.newest),
+                    "age": None if told is None else round(now - told.at, 3),
+                }
+            )
+        client.say(
+            {
+                "final": True,
+                "ok": True,
+                "authentication": ring.mode.value,
+                "node": node.name,
+                "signs": shown(ring.signs),
+                "accepts": [*(["unsigned"] if ring.unsigned else []), *(shown(key.id) for key in ring.keys)],
+                "peers": peers,
+            }
+        )
 
     def _metrics(self, client: Client, request: dict[str, Any]) -> None:
         client.say({"final": True, "ok": True, "counters": counters(self._node), "gauges": gauges(self._node)})

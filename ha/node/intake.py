@@ -5,6 +5,7 @@ nothing of processes and channels (``ha.node.workers``).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ha.fsm.config import PathId
 from ha.fsm.engine import Engine
@@ -12,7 +13,21 @@ from ha.fsm.events import Event, MessageReceived, OwnSlot, SlotRead, SlotView, W
 from ha.fsm.identity import node_id
 from ha.fsm.message import Heartbeat
 from ha.heartbeats.codec import CodecError, decode
+from ha.heartbeats.envelope import origin_of
+from ha.heartbeats.keys import NO_KEYS, KeyRing
 from ha.node.screening import RefusedError, screen
+
+
+@dataclass(frozen=True, slots=True)
+class PeerKeys:
+    """What the last message of another node told of its keys."""
+
+    signs: int
+    """The id of the key that it is signed with; 0: none."""
+    newest: int
+    """The id of the newest key that it accepts; 0: none."""
+    at: float
+    """When it came."""
 
 
 class Intake:
@@ -25,25 +40,31 @@ class Intake:
         post: Callable[[Event], None],
         heard: Callable[[PathId, Heartbeat], None],
         refuse: Callable[[PathId, str, bool], None],
+        keys: Callable[[], KeyRing] = lambda: NO_KEYS,
     ) -> None:
         """``name``: this node; ``heard`` is called with every message that was taken in; ``refuse`` with what was not,
-        why, and whether that was to be expected."""
+        why, and whether that was to be expected; ``keys``: those in force."""
         self._name = name
         self._engine = engine
         self._post = post
         self._heard = heard
         self._refuse = refuse
+        self._keys = keys
+        self.peer_keys: dict[str, PeerKeys] = {}
+        """By node, of those that were heard."""
         self._accepted: dict[PathId, bool] = {}
         """Whether the last message that a path brought could be taken for one of its owner."""
 
     def received(self, path: PathId, arrival: float, data: bytes) -> None:
         self._accepted[path] = False
         try:
-            message = screen(path, data, self._name, self._engine().incarnation)
+            message = screen(path, data, self._name, self._engine().incarnation, self._decode)
         except RefusedError as error:
             self._refuse(path, str(error), error.expected)
             return
         self._accepted[path] = True
+        origin = origin_of(data)
+        self.peer_keys[path.node] = PeerKeys(origin.key, origin.newest_key, arrival)
         self._heard(path, message)
         self._post(MessageReceived(message, path, arrival))
 
@@ -58,7 +79,7 @@ class Intake:
     def found(self, index: int, data: bytes) -> None:
         """``data``: the message in our own slot; no bytes: there is none."""
         try:
-            message = decode(data) if data else None
+            message = self._decode(data) if data else None
         except CodecError:
             message = None  # of a version of ezha that this one cannot read: it proves nothing
         engine = self._engine()
@@ -66,3 +87,7 @@ class Intake:
             message is not None and message.node == node_id(self._name) and message.cluster == engine.config.cluster_id
         )
         self._post(OwnSlot(index, message.incarnation if ours and message is not None else None))
+
+    def _decode(self, data: bytes) -> Heartbeat:
+        """Verified once more: a worker may not know yet which keys are in force. Raises CodecError."""
+        return decode(data, self._keys())

@@ -30,6 +30,7 @@ from ha.fsm.message import Heartbeat
 from ha.fsm.record import NodeRecord
 from ha.heartbeats import worker as heartbeat_worker
 from ha.heartbeats.codec import CodecError, encode
+from ha.heartbeats.keys import shown as shown_key
 from ha.heartbeats.path import PathLine
 from ha.node.config import ConfigError, Configuration, load
 from ha.node.config.sizes import smallest_room
@@ -68,7 +69,9 @@ class Node:
         self.runner = Runner(
             loop, layout.run, layout.log, log, ended=self._post, before=self._before_script, environ=environ
         )
-        self.intake = Intake(name, lambda: self.driver.engine, self._post, self._heard_of, self._refuse)
+        self.intake = Intake(
+            name, lambda: self.driver.engine, self._post, self._heard_of, self._refuse, lambda: self.configuration.keys
+        )
         self.workers = Workers(loop, layout.run, layout.bin, name, log, self.intake, self._work)
         self.exporter = Exporter(loop, f"{layout.bin}/ezha", log)
         self.notifier = Notifier(loop, name, log, {"PATH": PATH, "HOME": "/", "LANG": "C.UTF-8", **environ})
@@ -136,11 +139,12 @@ class Node:
 
     def _work(self, line: PathLine, sender: bool, period: float, channel: socket.socket) -> None:
         """The body of a worker process."""
-        cluster = self.configuration.cluster.cluster_id
+        cluster, ring = self.configuration.cluster.cluster_id, self.configuration.keys
         if sender:
-            heartbeat_worker.run_sender(line, channel, node_id=node_id(self.name), cluster_id=cluster, period=period)
+            own = node_id(self.name)
+            heartbeat_worker.run_sender(line, channel, node_id=own, cluster_id=cluster, period=period, ring=ring)
         else:
-            heartbeat_worker.run_listener(line, channel, cluster_id=cluster, period=period)
+            heartbeat_worker.run_listener(line, channel, cluster_id=cluster, period=period, ring=ring)
 
     def period_of(self, node: str) -> float:
         return self.configuration.cluster.period_of(node)
@@ -197,7 +201,8 @@ class Node:
         if message is None:
             return
         try:
-            data = encode(message, smallest_room(self.configuration.lines, self.name))
+            room = smallest_room(self.configuration.lines, self.name)
+            data = encode(message, room, self.configuration.keys)
         except CodecError as error:
             self.encode_failures += 1
             self.log.error(f"a heartbeat could not be made: {error}")
@@ -295,6 +300,8 @@ class Node:
             return "not taken over, the old configuration stays in force", problems
         old, self.configuration = self.configuration, new
         self.use_options()
+        if new.keys != old.keys:
+            self.workers.use_keys(new.keys)
         self.driver.post(ConfigChanged(new.cluster))
         self.settle()
         self.start_workers()
@@ -341,6 +348,7 @@ class Node:
         self.runner.unpack(data["runner"])
         self.notifier.unpack(data["notifier"])
         self.workers.unpack(data["workers"], self.configuration.lines, self.period_of)
+        self.workers.use_keys(self.configuration.keys)
         # A look at the time sends a heartbeat at once: the engine owes one after a hand-over.
         self._resumed = True
         self.driver.post(Tick())
@@ -367,4 +375,7 @@ def difference(old: Configuration, new: Configuration) -> str:
                 parts.append(f"{len(names)} {what}{'s' if len(names) > 1 else ''} {verb} ({shown})")
     if old.options != new.options:
         parts.append("options changed")
+    if old.keys != new.keys:
+        signs = f"signing with {shown_key(new.keys.signs)}" if new.keys.signs else "nothing is signed"
+        parts.append(f"keys changed ({new.keys.mode.value}, {signs})")
     return "; ".join(parts) or "nothing changed"

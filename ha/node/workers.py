@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from ha.fsm.config import PathId
 from ha.fsm.events import SlotView
 from ha.heartbeats import channel as wire
+from ha.heartbeats.keys import KeyRing, pack
 from ha.heartbeats.path import PathLine
 from ha.node import process
 from ha.node.log import Log, printable
@@ -47,6 +48,7 @@ class Worker:
         "confirmed",
         "dropped",
         "handed",
+        "keys",
         "line",
         "period",
         "pid",
@@ -74,6 +76,8 @@ class Worker:
         self.since = 0.0
         """When the process was forked."""
         self.backoff = 0.0
+        self.keys = b""
+        """The record of the keys that it was told of last."""
         self.closing = False
         self.timer: Timer | None = None
         self.trouble = ""
@@ -135,6 +139,8 @@ class Workers:
         self._body = body
         self._buffer = bytearray(wire.MAX_RECORD)
         self._leaving: list[Worker] = []
+        self._keys = b""
+        """The record that tells a worker the keys in force; no bytes: they have not changed since workers run."""
         self._stopped = False
         self.held = False
         """No worker is started: that is left to the nmond that this one is handed over to."""
@@ -187,6 +193,7 @@ class Workers:
             return
         ours.setblocking(False)
         worker.channel = ours
+        worker.keys = self._keys  # the fork has them
         worker.since = self._loop.clock()
         self._follow(worker)
 
@@ -306,8 +313,25 @@ class Workers:
         """Message ``seq`` or a later one went out on every path that works."""
         return all(w.confirmed >= seq for w in self.all.values() if w.sender and w.channel and not w.trouble)
 
+    def use_keys(self, ring: KeyRing) -> None:
+        """Workers that run take these keys from now on. One whose channel is full is told with the next heartbeat."""
+        self._keys = wire.encode(wire.Keys(pack(ring)))
+        self._tell_keys()
+
+    def _tell_keys(self) -> None:
+        for worker in self.all.values():
+            if worker.channel is None or worker.keys == self._keys:
+                continue
+            try:
+                worker.channel.send(self._keys)
+                worker.keys = self._keys
+            except OSError:
+                # Full, or dead: then its successor is forked with them.
+                continue
+
     def hand(self, seq: int, at: float, data: bytes) -> None:
         """Give this message to every sender. One whose channel is full misses it: it would be stale anyway."""
+        self._tell_keys()
         record = wire.encode(wire.Handed(seq, at, data))
         for worker in self.all.values():
             if not worker.sender or worker.channel is None:
