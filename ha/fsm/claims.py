@@ -2,15 +2,20 @@
 
 from dataclasses import replace
 
-from ha.fsm.conduct import Conduct
+from ha.fsm.events import FenceNode, NoteKind
 from ha.fsm.evidence import Standing, Verdict
+from ha.fsm.lapse import Lapses
 from ha.fsm.rank import claim_rank, outranks
 from ha.fsm.service import Service
 from ha.fsm.states import State
 from ha.fsm.table import Trigger
 
+FENCE_AGAIN_S = 10.0
+"""A fencing that did not succeed is tried again after this, then twice as long, and so on."""
+FENCE_AGAIN_MOST_S = 300.0
 
-class Claims(Conduct):
+
+class Claims(Lapses):
     """Looks at each service that something happened to, and decides whether to claim, go ahead or yield."""
 
     def _consider(self, name: str, now: float) -> None:
@@ -38,8 +43,11 @@ class Claims(Conduct):
         if now < self._listens_until:
             self._wakes[name] = self._listens_until
             return
+        if self.no_standing(name):
+            return
         verdicts = self._verdicts(service, 1, now)
         if not all(v.clear for v in verdicts):
+            self._seek_fencing(service, verdicts, now)
             return
         reason, until = self._defers(service, now)
         if reason:
@@ -87,9 +95,28 @@ class Claims(Conduct):
             elif verdict.standing in (Standing.HOLDS, Standing.UNEQUAL):
                 self._yield(name, verdict.text, verdicts, now)
                 return
-        if all(v.clear for v in verdicts):
+        if self.no_standing(name):
+            return
+        if not all(v.clear for v in verdicts):
+            self._seek_fencing(service, verdicts, now)
+        else:
             why = "the claim is settled: " + "; ".join(v.text for v in verdicts)
             self._trigger(name, Trigger.SETTLED, now, why=why, evidence=self._evidence(service, verdicts, now))
+
+    def _seek_fencing(self, service: Service, verdicts: list[Verdict], now: float) -> None:
+        """Where nothing but the fencing of silent nodes is missing, it is asked for, and again after a while."""
+        if not service.config.by_fencing or any(not v.clear and v.standing is not Standing.UNPROVEN for v in verdicts):
+            return
+        for verdict in verdicts:
+            if not verdict.clear:
+                again = self._fencing.get(verdict.node, (0.0, 0))
+                if now >= again[0]:
+                    tries = again[1] + 1
+                    until = now + min(FENCE_AGAIN_S * 2 ** (tries - 1), FENCE_AGAIN_MOST_S)
+                    self._fencing[verdict.node] = (until, tries)
+                    self._fences.append(FenceNode(verdict.node, verdict.text))
+                    self._note(NoteKind.PEER, "", f"{verdict.node} is to be fenced: {verdict.text}")
+                self._wakes[service.record.name] = self._fencing[verdict.node][0]
 
     def _yield(self, name: str, why: str, verdicts: list[Verdict], now: float) -> None:
         evidence = self._evidence(self.services[name], verdicts, now)
@@ -107,9 +134,10 @@ class Claims(Conduct):
             if now < self._listens_until:
                 return f"the paths are given {self.config.talk_delay:g} s after the start of nmond (talk_delay)"
             unclear = [v.text for v in self._verdicts(service, 1, now) if not v.clear]
-            return "; ".join(unclear) or self._defers(service, now)[0]
+            return self.no_standing(name) or "; ".join(unclear) or self._defers(service, now)[0]
         if service.state is State.START_READY:
-            return "; ".join(v.text for v in self._verdicts(service, max(service.claim_seq, 1), now) if not v.clear)
+            verdicts = self._verdicts(service, max(service.claim_seq, 1), now)
+            return self.no_standing(name) or "; ".join(v.text for v in verdicts if not v.clear)
         if service.state in (State.FROZEN_STOP, State.FROZEN_START):
             return "frozen: an operator must unfreeze it"
         if service.state in (State.START_FAILED, State.STOP_FAILED):

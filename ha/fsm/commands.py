@@ -9,7 +9,7 @@ from ha.fsm.claims import Claims
 from ha.fsm.events import Command, NoteKind, Reply, ScriptEnded
 from ha.fsm.machine import Facts, decide
 from ha.fsm.service import OUTCOMES, Job, Service, Waiting
-from ha.fsm.states import Action, ScriptKind
+from ha.fsm.states import Action, ScriptKind, State
 from ha.fsm.table import Do, Row, Trigger
 
 _FORCES = (Action.FORCE_STOP, Action.FORCE_START)
@@ -50,8 +50,12 @@ class Commands(Claims):
             self._reply(command.id, name, False, f"a {service.pending.action.value} is under way")
             return
         verdicts = self._verdicts(service, 1, now)
-        clear = all(v.clear for v in verdicts)
-        why = "; ".join(v.text for v in (verdicts if clear else [v for v in verdicts if not v.clear]))
+        barred = self.no_standing(name)
+        clear = all(v.clear for v in verdicts) and not barred
+        why = barred or "; ".join(v.text for v in (verdicts if clear else [v for v in verdicts if not v.clear]))
+        if barred and command.action is Action.UNFREEZE and service.state is State.FROZEN_START:
+            self._refuse(command, barred)
+            return
         facts = Facts(clear=clear, busy=service.job is not None, override=command.override)
         target = ""
         if command.action is Action.SWITCH:

@@ -13,7 +13,7 @@ from ha.fsm.message import MAX_GENERATION
 from ha.fsm.record import ServiceRecord
 from ha.fsm.service import OUTCOMES, Job, Service, Waiting
 from ha.fsm.sight import Sight
-from ha.fsm.states import ScriptKind, State
+from ha.fsm.states import Action, ScriptKind, State
 from ha.fsm.table import Do, Mark, Row, Trigger
 
 _SCRIPT: dict[Do, ScriptKind] = {
@@ -135,9 +135,20 @@ class Conduct(Sight):
             "EZ_NODES": " ".join(config.nodes),
         }
         limit = now + self._timeout(config, kind)
+        if service.lapsed_at is not None:
+            limit = max(now, min(limit, self._hard_deadline(name)))
+            env["EZ_EMERGENCY"] = "1"
         self._put(name, service.busy(Job(self._job, kind, now, limit)))
         self._runs.append(RunScript(name, self._job, kind, argv, env))
         self._count(f"scripts_{action}")
+
+    def _hard_deadline(self, name: str) -> float:
+        """``ha.fsm.lapse``."""
+        raise NotImplementedError
+
+    def _after_kill(self, name: str, now: float) -> bool:
+        """``ha.fsm.lapse``."""
+        raise NotImplementedError
 
     @staticmethod
     def _timeout(config: ServiceConfig, kind: ScriptKind) -> float:
@@ -172,6 +183,8 @@ class Conduct(Sight):
         service = self.services[name]
         if service.pending is not None:
             self._after_pending(name, service.pending, job, how, code, now)
+            return
+        if job.kind is not ScriptKind.STOP and self._after_kill(name, now):
             return
         if service.adopting or how is Ended.LOST:
             self._put(name, replace(service, adopting=False))
@@ -223,6 +236,11 @@ class Conduct(Sight):
     def _force(self, name: str, command: Command, controller_up: bool, now: float) -> None:
         service = self.services[name]
         verdicts = self._verdicts(service, 1, now)
+        barred = self.no_standing(name) if command.action is Action.FORCE_START else ""
+        if barred:  # not even --i-know: what runs without a lease is stopped at once
+            self._note(NoteKind.REFUSED, name, barred, by=command.by)
+            self._reply(command.id, name, False, barred)
+            return
         clear = all(v.clear for v in verdicts)
         why = "; ".join(v.text for v in verdicts if not v.clear)
         facts = Facts(clear=clear, controller_up=controller_up, override=command.override)

@@ -12,31 +12,45 @@ It knows no clock, socket, file, thread or random number: times are monotonic se
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ha.fsm import snapshot
 from ha.fsm.config import ClusterConfig
 from ha.fsm.events import (
+    Arbitrate,
+    Arbitrated,
     Command,
     ConfigChanged,
+    ConfirmDown,
     Effects,
     Event,
+    Fenced,
+    Guarded,
     Leave,
     MessageReceived,
     News,
     NoteKind,
+    OwnSlot,
     ScriptEnded,
     ScriptsEnded,
+    SlotRead,
     Tick,
+    Written,
 )
-from ha.fsm.evidence import may_run
 from ha.fsm.hearing import Hearing
+from ha.fsm.lease import FOREVER, NEVER
 from ha.fsm.machine import Facts
 from ha.fsm.message import Incarnation
 from ha.fsm.peers import Peer, PeerPath
-from ha.fsm.record import NodeRecord, ServiceRecord
+from ha.fsm.record import NodeRecord, ServiceRecord, may_run
 from ha.fsm.service import ORPHAN, Job, Service
-from ha.fsm.states import ScriptKind, State
+from ha.fsm.states import Promise, ScriptKind, State
 from ha.fsm.table import Trigger
+
+
+def _told(when: float) -> float | None:
+    return None if when == NEVER else when
+
 
 STALL_S = 0.05
 """nmond was stalled when it comes later than two of its periods and this: scheduling noise is not a stall.
@@ -60,10 +74,12 @@ class Engine(Hearing):
         unreadable: bool = False,
         orphans: Mapping[str, ScriptKind] | None = None,
         freeze_secondary: bool = False,
+        lease_until: float = NEVER,
     ) -> None:
         """``record``: what the state store held; ``boot``: the machine booted since it was written;
         ``unreadable``: it could not be read, so no state is known (hazards H9, H12); ``orphans``: scripts left
-        over from a killed nmond that still run. Times in seconds of a monotonic clock that counts suspends."""
+        over from a killed nmond that still run; ``lease_until``: when the lease of that nmond ends, ``inf`` where
+        nothing that needs one was left. Times in seconds of a monotonic clock that counts suspends."""
         super().__init__(config, node, incarnation, now)
         self._boot = boot
         self._orphans = dict(orphans or {})
@@ -72,7 +88,10 @@ class Engine(Hearing):
         """Records of services that the configuration does not name (any more) and that may run here all the same: kept
         until it names them again, or the machine boots."""
         self._lost = unreadable or (record.lost and not boot)
+        self._remember(record)
+        self._frozen_known = lease_until == FOREVER
         self._configure(config, now)
+        self._set_leases(NEVER if boot or lease_until == FOREVER else lease_until, now)
 
     def start(self, now: float) -> Effects:
         """The first effects: what a boot or a restart of nmond makes of each recorded state."""
@@ -87,6 +106,7 @@ class Engine(Hearing):
                 self._trigger(name, Trigger.BOOT, now, facts)
             else:
                 self._adopt(name, now)
+        self._look_at_leases(now)
         for name, record in self._strays.items():
             text = f"it is {record.state.name} here, and conf/services does not name it any more: put it back"
             self._note(NoteKind.ALERT, name, text)
@@ -96,6 +116,9 @@ class Engine(Hearing):
     def _adopt(self, name: str, now: float) -> None:
         """An nmond of this boot left its record, and maybe a script that still runs."""
         service = self.services[name]
+        if service.state is State.FROZEN_START and self._frozen_known:
+            self._put(name, replace(service, exempt=True))
+            service = self.services[name]
         kind = self._orphans.pop(name, None)
         if kind is None:
             self._trigger(name, Trigger.RESTART, now)
@@ -109,16 +132,36 @@ class Engine(Hearing):
         """Take a fact in. The effects are owed in the order that ``Effects`` states."""
         self._begin()
         self._look_at_own_time(now)
+        self._look_at_leases(now)
         # Before silence is judged: they came before now.
         if isinstance(event, MessageReceived):
             self._on_message(event, now)
         elif isinstance(event, News):
             for each in event.messages:
                 self._on_message(each, now)
+            for confirmed in event.written:
+                self._on_written(confirmed)
+            for look in event.reads:
+                self._on_read(look, now)
+        elif isinstance(event, Written):
+            self._on_written(event)
+        elif isinstance(event, SlotRead):
+            self._on_read(event, now)
+        elif isinstance(event, OwnSlot):
+            self._on_own_slot(event)
+        elif isinstance(event, Arbitrated):
+            self._on_arbitrated(event)
+        self._renew(now)
         self._look_at_silence(now)
         match event:
-            case Tick() | MessageReceived() | News():
+            case Tick() | MessageReceived() | News() | Written() | SlotRead() | OwnSlot() | Arbitrated():
                 pass
+            case Guarded(promise=promise):
+                self._on_guarded(promise, now)
+            case Fenced():
+                self._on_fenced(event)
+            case ConfirmDown():
+                self._on_confirm_down(event)
             case Command():
                 self._on_command(event, now)
             case ScriptEnded():
@@ -141,7 +184,7 @@ class Engine(Hearing):
 
     def next_deadline(self) -> float:
         """When a ``Tick`` is due at the latest. Monotonic seconds."""
-        when = min(self._next_send, self._presses_at())
+        when = min(self._next_send, self._presses_at(), self._lease_deadline())
         for peer in self.peers.values():
             if not peer.silent:
                 when = min(when, peer.silent_at)
@@ -168,13 +211,17 @@ class Engine(Hearing):
         self._entries = None
         self.incarnation, self.left = self._undo_node
         self._unsaved_until = now + RETRY_S
+        self._guard_told = None
+        self._wanted = {}
         self._uncompared = set(self.peers)
         self._send_now, self._next_send = True, now
 
     def record(self) -> NodeRecord:
         """All that must outlive nmond."""
         known = tuple(s.record for s in self.services.values())
-        return NodeRecord(self.incarnation.counter, (*known, *self._strays.values()), self._lost)
+        down = tuple((p.name, *p.down_at_seq, p.down) for p in self.peers.values() if p.down)
+        shared = tuple(sorted(self._shared_once))
+        return NodeRecord(self.incarnation.counter, (*known, *self._strays.values()), self._lost, shared, down)
 
     def status(self, now: float) -> list[dict[str, object]]:
         """Of every service: its states on all nodes, and what is being waited for, in words."""
@@ -229,6 +276,7 @@ class Engine(Hearing):
             "services": [snapshot.dump(snapshot.unattended(s)) for s in self.services.values()],
             "lost": self._lost,
             "strays": [snapshot.dump(r) for r in self._strays.values()],
+            "lease": self._leases_as_data(),
             "orphans": {name: kind.value for name, kind in self._orphans.items()},
             "peers": [
                 {
@@ -238,7 +286,11 @@ class Engine(Hearing):
                     "silent": p.silent,
                     "not_before": p.not_before,
                     "newest": snapshot.dump(p.newest),
-                    "paths": [[path.config.text, path.seq, path.last, path.up] for path in p.paths],
+                    "down": [p.down, *p.down_at_seq],
+                    "paths": [
+                        [path.config.text, path.seq, path.last, path.up, _told(path.read), _told(path.foreign)]
+                        for path in p.paths
+                    ],
                 }
                 for p in self.peers.values()
             ],
@@ -275,6 +327,12 @@ class Engine(Hearing):
         self._entries = None
         self._mark(self.services)
 
+    def resume_leases(self, plain: Mapping[str, Any]) -> None:
+        """Second part of ``resume``: what was held, sent and confirmed."""
+        self._leases_from_data(plain)
+        for name in self.services:
+            self._track(name)
+
     def _finish(self, now: float) -> Effects:
         """Evaluate what the event touched, then say what is owed."""
         if self._wakes:
@@ -293,6 +351,11 @@ class Engine(Hearing):
             send = self._message(now)
             self._send_now = False
             self._next_send = now + self.period
+        guard: float | None = self._guard_time()
+        if guard == self._guard_told:
+            guard = None
+        else:
+            self._guard_told = guard
         unsaved = self._unsaved_until
         everything = self._persist_all or (unsaved is not None and (now >= unsaved or bool(self._runs)))
         names: Iterable[str] = self.services if everything else self._persist
@@ -301,6 +364,11 @@ class Engine(Hearing):
         if persist or self._bumped or everything:
             self._unsaved_until = None  # until the driver says otherwise, by a rollback
         return Effects(
+            self_fence=self._self_fence,
+            guard=guard,
+            look=self._look,
+            fence=tuple(self._fences),
+            arbitrate=self._wishes(),
             kill=tuple(self._kills),
             persist=persist,
             incarnation=self.incarnation.counter if self._bumped or everything else 0,
@@ -310,6 +378,18 @@ class Engine(Hearing):
             replies=tuple(self._replies),
             left=self.left,
         )
+
+    def _wishes(self) -> tuple[Arbitrate, ...]:
+        """Services that the arbiter is to keep for us from now on, or no longer."""
+        told = []
+        for name, lease in self._covers.items():
+            if lease.arbiter:
+                service = self.services[name]
+                want = service.state is State.START_READY or may_run(service.record)
+                if want is not self._wanted.get(name, False):
+                    self._wanted[name] = want
+                    told.append(Arbitrate(name, want))
+        return tuple(told)
 
     def _stopping(self) -> bool:
         moving = (State.STARTED, State.STARTING, State.STOPPING, State.START_READY)
@@ -347,6 +427,9 @@ class Engine(Hearing):
             if old is not None:
                 old.paths, old.timeout = paths, config.timeout_of(name)
             self.peers[name] = old or Peer(name, config.timeout_of(name), now, paths)
+        for name, counter, seq, why in self._down_before:
+            if name in self.peers and name not in peers:
+                self.peers[name].down, self.peers[name].down_at_seq = why, (counter, seq)
         self._ids = config.node_ids()
         self._neighbours = {
             peer: [n for n, s in self.services.items() if peer in s.config.nodes] for peer in self.peers
@@ -357,6 +440,7 @@ class Engine(Hearing):
         assert not refused, refused  # the driver asks first
         back = [name for name in self._strays if name in config.services and self.node in config.services[name].nodes]
         self._configure(config, now)
+        self._set_leases(NEVER, now)
         for name in back:
             self._adopt(name, now)
         self._persist_all = self._send_now = True
@@ -387,6 +471,45 @@ class Engine(Hearing):
             for name in self._neighbours[peer.name]:
                 self._wakes[name] = max(self._wakes.get(name, until), until)
 
+    def _on_guarded(self, promise: Promise, now: float) -> None:
+        if promise is self.promise:
+            return
+        worse, self.promise = promise < self.promise, promise
+        kind = NoteKind.ALERT if worse and promise < self.config.self_fence else NoteKind.PEER
+        self._note(kind, "", f"what ends this node's services if nmond cannot: {promise.name}")
+        self._send_now = True
+        self._mark(self._covers)
+
+    def _on_fenced(self, event: Fenced) -> None:
+        peer = self.peers.get(event.node)
+        if peer is None:
+            return
+        told = f" ({event.detail})" if event.detail else ""
+        if not event.ok:
+            self._note(NoteKind.ALERT, "", f"{peer.name} could not be fenced{told}: nothing is taken over from it")
+            return
+        self._fencing.pop(peer.name, None)
+        self._set_down(peer, f"it was fenced{told}")
+
+    def _on_confirm_down(self, event: ConfirmDown) -> None:
+        peer = self.peers.get(event.node)
+        if peer is None:
+            self._reply(event.id, "", False, f"{event.node} is not another node of this cluster")
+        elif peer.living and not peer.left:
+            self._reply(event.id, "", False, f"{peer.name} is heard at this moment: it is not down")
+        else:
+            self._set_down(peer, "an operator confirmed it", event.by)
+            self._reply(event.id, "", True, f"{peer.name} counts as down until it is heard")
+
+    def _set_down(self, peer: Peer, why: str, by: str = "ezha") -> None:
+        newest = peer.newest
+        peer.down = why
+        peer.down_at_seq = (newest.incarnation.counter, newest.seq) if newest is not None else (0, 0)
+        evidence = tuple(peer.describe_paths(self._last_step))
+        self._note(NoteKind.ALERT, "", f"{peer.name} is down: {why}", by=by, evidence=evidence)
+        self._bumped = True  # it outlives nmond
+        self._mark(self._neighbours[peer.name])
+
     def _look_at_silence(self, now: float) -> None:
         """Paths that grew quiet, and peers that fell silent."""
         for peer in self.peers.values():
@@ -405,3 +528,5 @@ class Engine(Hearing):
                 text += f" (limit {peer.timeout:g} s)"
                 self._note(NoteKind.PEER, "", text, evidence=tuple(peer.describe_paths(now)))
                 self._mark(self._neighbours[peer.name])
+                if self._covers:
+                    self._look = True  # silence counts with a look that begins after it

@@ -12,7 +12,8 @@ from ha.fsm.evidence import holds
 from ha.fsm.identity import node_id
 from ha.fsm.message import MAX_COUNTER, Ack, Handover, Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.peers import Heard, Peer
-from ha.fsm.states import Promise, State
+from ha.fsm.service import Service
+from ha.fsm.states import State
 
 BELIEVED_COUNTER = MAX_COUNTER - 2**20
 """No node ever counts its starts that far: whoever says so forges, and the rest must do for all starts to come."""
@@ -58,6 +59,7 @@ class Hearing(Commands):
             return
         if not was_up:
             self._note(NoteKind.PATH, "", f"{path.config.kind} {path.config.label} of {peer.name} is UP")
+        self._prove(peer)
         if heard is not Heard.NEWER:
             return
         if first or was_silent:
@@ -91,7 +93,8 @@ class Hearing(Commands):
                 continue
             if entry.state is State.START_READY:
                 self._send_now = True  # a claim waits for our answer
-                continue
+                if name not in self._held:
+                    continue
             record = service.record
             if entry.generation > record.seen:
                 record = replace(record, seen=entry.generation)
@@ -99,9 +102,23 @@ class Hearing(Commands):
                 record = replace(record, demoted=False, handover="")  # it has been taken: the stop's mark has served
             if record is not service.record:
                 self._put(name, replace(service, record=record))
-            if holds(entry) and holds(service.entry()) and service.state is not State.UNKNOWN:
+            mine = service.entry()
+            if holds(entry) and holds(mine) and service.state is not State.UNKNOWN:
                 text = f"it is {service.state.name} here and {entry.state.name} on {peer.name}: both may run it"
                 self._alert(f"both_hold {name}", now, text, name)
+                if self.config.stop_lowest_rank and service.lapsed_at is None and self._outdone(service, entry, peer):
+                    self._lapse(name, now, f"{text}, and {peer.name} ranks higher (split_brain stop-lowest-rank)", now)
+                    continue
+            taken = entry.generation > mine.generation and (holds(entry) or entry.state is State.START_READY)
+            if taken and name in self._held and service.lapsed_at is None:
+                # Rule 3: whoever claims with evidence has seen our lease end.
+                why = f"{peer.name} is {entry.state.name} in generation {entry.generation}, ours is {mine.generation}"
+                self._lapse(name, now, f"the lease has lapsed: {why}", now)
+
+    def _outdone(self, service: Service, entry: ServiceEntry, peer: Peer) -> bool:
+        """Of two runs the one of the later generation stays, then the one of the node that comes first."""
+        ours = (-service.entry().generation, self._order(service, self.node))
+        return (-entry.generation, self._order(service, peer.name)) < ours
 
     def _check_own_incarnation(self, peer: Peer, now: float) -> None:
         """A peer that has seen a later life of ours than this one: we were reinstalled or restored. Go above it."""
@@ -112,6 +129,10 @@ class Hearing(Commands):
             return
         self.incarnation = Incarnation(ack.incarnation.counter + 1, self.incarnation.nonce)
         self.seq = 0
+        self.outgoing.clear()
+        self._unproven_until.clear()
+        self._shared.clear()
+        self._see_devices()
         self._bumped = self._send_now = True
         for name in self._claims:
             self._put(name, replace(self.services[name], claim_seq=0))
@@ -123,7 +144,8 @@ class Hearing(Commands):
             told = (s.entry(self.leaving) for s in self.services.values())
             self._entries = tuple(sorted(told, key=lambda e: e.id))
         self.seq += 1
-        for name in self._claims:
+        self.outgoing.add(self.seq, now, now - self._longest_lease)
+        for name in [*self._claims, *self._freezing]:
             service = self.services[name]
             if service.claim_seq == 0:
                 self._put_quietly(name, replace(service, claim_seq=self.seq))
@@ -139,11 +161,11 @@ class Hearing(Commands):
             node=self.id,
             incarnation=self.incarnation,
             seq=self.seq,
-            promise=Promise.NONE,
-            standing=True,
+            promise=self.promise,
+            standing=all(lease.standing for lease in self.leases.values()),
             left=self.left,
             timeout_ms=round(self.config.timeout_of(self.node) * 1000),
-            lease_ms=0,
+            lease_ms=min((round(lease.timing.lease * 1000) for lease in self.leases.values()), default=0),
             paths_digest=self.config.paths_digest,
             services=self._entries,
             acks=tuple(sorted(acks, key=lambda a: a.node)),

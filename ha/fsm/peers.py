@@ -31,6 +31,10 @@ class PeerPath:
     last: float | None = None
     """When it did."""
     up: bool = False
+    read: float = float("-inf")
+    """A disk path: when the last look began that succeeded, and showed nothing that we could not understand."""
+    foreign: float = float("-inf")
+    """A disk path: when the last look began that showed other bytes than before, of which nothing can be accepted."""
 
 
 @dataclass(slots=True)
@@ -49,6 +53,10 @@ class Peer:
     arrival: float = 0.0
     """First arrival of the newest message; later copies renew nothing (rule 1)."""
     silent: bool = False
+    down: str = ""
+    """Why it is known not to run: it was fenced, or an operator said so. Until it is heard."""
+    down_at_seq: tuple[int, int] = (0, 0)
+    """Counter of the incarnation and sequence number of its newest message then: only a later one ends it."""
     entries: dict[int, ServiceEntry] = field(default_factory=dict)
     verdicts: dict[tuple[object, ...], Any] = field(default_factory=dict)
     """``ha.fsm.evidence``'s own, on the newest message: a thousand services that lose a node get the same verdict."""
@@ -58,8 +66,25 @@ class Peer:
     @property
     def silent_at(self) -> float:
         """When the silence will have lasted T."""
+        return max(self.quiet_at, self.not_before)
+
+    @property
+    def quiet_at(self) -> float:
+        """As ``silent_at``, but for what we missed ourselves. Bytes that change in its slot are a sign of life, too."""
         heard = self.since if self.newest is None else max(self.since, self.arrival)
-        return max(heard + self.timeout, self.not_before)
+        return max([heard, *(path.foreign for path in self.paths)]) + self.timeout
+
+    def looked(self, devices: frozenset[str]) -> float:
+        """Since when all its slots were seen: the earliest of the beginnings of the last looks.
+
+        A look proves something only on a disk that is known to be shared: one of ``devices``, or one on which this
+        incarnation of the node was read. Without a disk path nothing was seen."""
+        earliest = float("inf")
+        for path in self.paths:
+            if path.config.device:
+                shared = path.seq > 0 or path.config.device in devices
+                earliest = min(earliest, path.read if shared else float("-inf"))
+        return earliest if earliest != float("inf") else float("-inf")
 
     def down_at(self, path: PeerPath) -> float:
         """When a path that is UP will be DOWN."""
@@ -95,6 +120,8 @@ class Peer:
         if self.newest is None or message.services is not self.newest.services:
             self.entries = {entry.id: entry for entry in message.services}
         self.newest, self.arrival, self.silent = message, arrival, False
+        if (message.incarnation.counter, message.seq) > self.down_at_seq:
+            self.down = ""
         self.verdicts.clear()
         return Heard.NEWER
 

@@ -6,6 +6,7 @@ A record is immutable: the engine replaces it, and says in ``Effects.persist`` w
 from dataclasses import dataclass
 
 from ha.fsm.states import State
+from ha.fsm.table import HOLDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class ServiceRecord:
     """The node that is to take it (``ezha switch``), or nothing."""
 
 
+def may_run(record: ServiceRecord) -> bool:
+    """The service may be up here, as far as its record tells."""
+    return record.state in HOLDING or record.state is State.UNKNOWN or record.unclean
+
+
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
     """All that is kept: written whole, before anything that depends on it."""
@@ -38,3 +44,8 @@ class NodeRecord:
     services: tuple[ServiceRecord, ...] = ()
     lost: bool = False
     """An earlier record of this boot could not be read: a service that has no record may run all the same."""
+    shared: tuple[str, ...] = ()
+    """Own disk lines (their text) on which a peer has acknowledged a block that it read there, in ascending order."""
+    down: tuple[tuple[str, int, int, str], ...] = ()
+    """Nodes that were fenced, or confirmed down by an operator: name, counter of the incarnation and sequence number
+    of the last message that was heard of it then (a later one ends this), and why."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ha.fsm.config import ServiceConfig
 from ha.fsm.events import Command
 from ha.fsm.message import ServiceEntry
-from ha.fsm.record import ServiceRecord
+from ha.fsm.record import ServiceRecord, may_run
 from ha.fsm.states import Action, ScriptKind, State
 
 ORPHAN = 0
@@ -61,6 +61,11 @@ class Service:
     outranked_since: float | None = None
     """Since when the evidence would allow a claim, but a node that ranks higher is given time for its own."""
 
+    lapsed_at: float | None = None
+    """When the lease lapsed under which it ran, until it is known to be stopped."""
+    exempt: bool = False
+    """FROZEN_START, and all others know it: nobody takes it over, so no lease is needed."""
+
     @property
     def state(self) -> State:
         return self.record.state
@@ -78,6 +83,8 @@ class Service:
             self.pending,
             self.queued,
             self.adopting,
+            None,
+            self.lapsed_at if may_run(record) else None,
         )
 
     def busy(self, job: Job) -> "Service":
@@ -94,6 +101,8 @@ class Service:
             self.queued,
             self.adopting,
             self.outranked_since,
+            self.lapsed_at,
+            self.exempt,
         )
 
     @property
@@ -113,6 +122,7 @@ class Service:
             record.unclean,
             self.claim_last_ran if claiming else self.last_ran,
             record.demoted or leaving,
+            self.lapsed_at is not None,
         )
 
 

@@ -2,13 +2,13 @@
 
 from ha.fsm.config import PathId
 from ha.fsm.evidence import Verdict, judge
-from ha.fsm.ledger import Ledger
 from ha.fsm.peers import Peer
 from ha.fsm.service import Service
+from ha.fsm.standing import Standings
 from ha.fsm.states import State
 
 
-class Sight(Ledger):
+class Sight(Standings):
     """Verdicts on the other nodes of a service, and the sentences that support them."""
 
     def path_state(self, path: PathId) -> tuple[bool, float | None]:
@@ -32,8 +32,9 @@ class Sight(Ledger):
         return [self.peers[n] for n in service.config.nodes if n != self.node]
 
     def _verdicts(self, service: Service, needed: int, now: float) -> list[Verdict]:
+        terms = self._terms(service, needed, now)
         return [
-            judge(p, service.id, p.acknowledgement(self.id, self.incarnation), needed, now)
+            judge(p, service.id, p.acknowledgement(self.id, self.incarnation), needed, now, terms)
             for p in self._others(service)
         ]
 

@@ -108,13 +108,17 @@ def restore_engine(
             if peer is None:
                 continue
             newest = load(each["newest"])
+            peer.down, *at = each["down"]
+            peer.down_at_seq = (int(at[0]), int(at[1]))
             peer.since, peer.arrival, peer.silent = float(each["since"]), float(each["arrival"]), bool(each["silent"])
             peer.newest, peer.not_before = newest, float(each["not_before"])
             peer.entries = {e.id: e for e in newest.services} if newest is not None else {}
-            known = {text: (seq, last, up) for text, seq, last, up in each["paths"]}
+            known = {text: rest for text, *rest in each["paths"]}
             for path in peer.paths:
                 if path.config.text in known:
-                    path.seq, path.last, path.up = known[path.config.text]
+                    path.seq, path.last, path.up, read, foreign = known[path.config.text]
+                    path.read, path.foreign = (float("-inf") if t is None else float(t) for t in (read, foreign))
+        engine.resume_leases(plain["lease"])
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"the hand-over is not understood: {error!r}") from error
     return engine

@@ -55,6 +55,7 @@ class Trigger(Enum):
     BOOT = "boot"
     RESTART = "restart"
     LEAVE = "leave"
+    LAPSE = "lapse"
 
 
 class Guard(Enum):
@@ -507,6 +508,38 @@ _RULES: list[Row] = [
     *_stay((S.STARTING,), T.RESTART, "nmond restarted in the middle of a start: its controller is asked", Do.STATUS),
     *_stay((S.STOPPING,), T.RESTART, "nmond restarted in the middle of a stop: stopped once more", Do.STOP),
     *_stay(_RESTING, T.RESTART, "nmond restarted"),
+    # ------------------------------------------------------------------ the lease
+    *_go(S.START_READY, T.LAPSE, S.STOPPED, "claim withdrawn: {why}", None, Do.NOTHING, Mark.THAW),
+    *_go(
+        (S.STARTED, S.STARTING, S.UNKNOWN, S.STOP_FAILED, S.START_FAILED, S.FROZEN_START),
+        T.LAPSE,
+        S.STOPPING,
+        "{why}; its running script is killed first",
+        Guard.BUSY,
+        Do.NOTHING,
+        Mark.UNCLEAN,
+    ),
+    *_go(
+        S.FROZEN_START,
+        T.LAPSE,
+        S.STOPPING,
+        "{why}: emergency stop, before the other nodes knew that it is frozen",
+        None,
+        Do.STOP,
+        Mark.UNCLEAN,
+        Mark.FREEZE,
+    ),
+    *_go(
+        (S.STARTED, S.STARTING, S.UNKNOWN, S.STOP_FAILED, S.START_FAILED),
+        T.LAPSE,
+        S.STOPPING,
+        "{why}: emergency stop",
+        None,
+        Do.STOP,
+        Mark.UNCLEAN,
+        Mark.THAW,
+    ),
+    *_go(S.STOPPING, T.LAPSE, S.STOPPING, "{why}: emergency stop", None, Do.STOP),
     *_go(S.STARTED, T.LEAVE, S.STOPPING, "this node leaves the cluster", None, Do.STOP, Mark.THAW),
     *_go(S.START_READY, T.LEAVE, S.STOPPED, "this node leaves the cluster: claim withdrawn"),
     *_go((S.STARTING, S.STOPPING), T.LEAVE, None, "its script is running: waited for"),

@@ -3,7 +3,7 @@
 ::
 
     ezha record 1
-    {"node":"node1","boot":"…","incarnation":12,"lost":false,"services":1}
+    {"node":"node1","boot":"…","incarnation":12,"lost":false,"shared":[…],"down":[…],"services":1}
     {"name":"web","state":"STARTED","generation":3,"last_run":3,"seen":3,"unclean":false,…}
     sha256 <64 hexadecimal digits, of everything above>
 
@@ -26,14 +26,16 @@ VERSION = 1
 MAX_BYTES = 1024 * 1024
 MAX_SERVICES = 2000
 """Twice what the configuration allows: a service that was removed may still have a record."""
+MAX_LISTED = 1000
+"""Entries of each list in the first line."""
 
 _MAGIC = b"ezha record "
 _SUM = b"sha256 "
 _SERVICE_KEYS = frozenset(
     ("name", "state", "generation", "last_run", "seen", "unclean", "demoted", "freeze", "handover")
 )
-_NODE_KEYS = frozenset(("node", "boot", "incarnation", "lost", "services"))
-_LATER_NODE_KEYS: dict[str, Any] = {"lost": False}
+_NODE_KEYS = frozenset(("node", "boot", "incarnation", "lost", "shared", "down", "services"))
+_LATER_NODE_KEYS: dict[str, Any] = {"lost": False, "shared": [], "down": []}
 """Keys that came later: an upgrade must read the records that stand without them, and mean this."""
 
 
@@ -65,7 +67,8 @@ class Encoder:
             raise ValueError(f"{len(record.services)} services, more than {MAX_SERVICES}")
         head = (
             f'{{"node":"{self._node}","boot":"{boot_id}","incarnation":{record.incarnation},'
-            f'"lost":{_json(record.lost)},"services":{len(record.services)}}}\n'
+            f'"lost":{_json(record.lost)},"shared":{json.dumps(record.shared, separators=(",", ":"))},"down":{json.dumps(record.down)},'
+            f'"services":{len(record.services)}}}\n'
         )
         before = self._lines
         lines: dict[str, tuple[ServiceRecord, bytes]] = {}
@@ -101,7 +104,23 @@ def decode(data: bytes, node: str) -> Decoded:
         raise RecordError(f"has a wrong {error}") from None
     if type(head["lost"]) is not bool:
         raise RecordError("has a wrong flag")
-    return Decoded(NodeRecord(incarnation, services, head["lost"]), boot_id)
+    record = NodeRecord(incarnation, services, head["lost"], _shared(head["shared"]), _down(head["down"]))
+    return Decoded(record, boot_id)
+
+
+def _shared(lines: object) -> tuple[str, ...]:
+    if not isinstance(lines, list) or len(lines) > MAX_LISTED or not all(isinstance(line, str) for line in lines):
+        raise RecordError("has a wrong list of shared disks")
+    return tuple(lines)
+
+
+def _down(nodes: object) -> tuple[tuple[str, int, int, str], ...]:
+    if not isinstance(nodes, list) or len(nodes) > MAX_LISTED:
+        raise RecordError("has a wrong list of nodes that are down")
+    for each in nodes:
+        if not isinstance(each, list) or [type(part) for part in each] != [str, int, int, str]:
+            raise RecordError("has a wrong list of nodes that are down")
+    return tuple((name, counter, seq, why) for name, counter, seq, why in nodes)
 
 
 def _verified(data: bytes) -> bytes:

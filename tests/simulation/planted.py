@@ -19,7 +19,7 @@ from unittest.mock import patch
 from ha.fsm import claims, commands, conduct, engine, peers, sight
 from ha.fsm import config as fsm_config
 from ha.fsm.events import Command, Effects, Event
-from ha.fsm.evidence import Standing, Verdict, judge
+from ha.fsm.evidence import Standing, Terms, Verdict, judge
 from ha.fsm.identity import service_id
 from ha.fsm.machine import NO_FACTS, Facts, decide
 from ha.fsm.message import Heartbeat, Incarnation
@@ -87,8 +87,8 @@ Decide = Callable[[State, Trigger, Facts], Row]
 def judging(change: Judge) -> AbstractContextManager[object]:
     """Another judgement of the evidence."""
 
-    def judged(peer: Peer, service: int, acknowledged: int, needed: int, now: float) -> Verdict:
-        return change(peer, judge(peer, service, acknowledged, needed, now))
+    def judged(peer: Peer, service: int, acknowledged: int, needed: int, now: float, terms: Terms) -> Verdict:
+        return change(peer, judge(peer, service, acknowledged, needed, now, terms))
 
     return patch.object(sight, "judge", judged)
 
@@ -96,9 +96,9 @@ def judging(change: Judge) -> AbstractContextManager[object]:
 def taking_for_clear(*states: State, unclean: bool = False) -> AbstractContextManager[object]:
     """Peers that hold a service in one of these states are taken for peers that do not."""
 
-    def judged(peer: Peer, number: int, acknowledged: int, needed: int, now: float) -> Verdict:
+    def judged(peer: Peer, number: int, acknowledged: int, needed: int, now: float, terms: Terms) -> Verdict:
         entry = peer.entries.get(number)
-        verdict = judge(peer, number, acknowledged, needed, now)
+        verdict = judge(peer, number, acknowledged, needed, now, terms)
         if entry is not None and (entry.state in states or (unclean and entry.unclean and entry.state not in states)):
             return replace(verdict, standing=Standing.CLEAR)
         return verdict
@@ -275,8 +275,8 @@ def _incarnation_not_raised() -> Iterator[None]:
 
 @bug("settled-without-ack", "a claim is settled though nobody has answered it")
 def _settled_without_ack() -> Iterator[None]:
-    def hasty(peer: Peer, service: int, acknowledged: int, needed: int, now: float) -> Verdict:
-        return judge(peer, service, max(acknowledged, needed), needed, now)
+    def hasty(peer: Peer, service: int, acknowledged: int, needed: int, now: float, terms: Terms) -> Verdict:
+        return judge(peer, service, max(acknowledged, needed), needed, now, terms)
 
     with instead(sight, "judge", hasty):
         yield
@@ -284,8 +284,8 @@ def _settled_without_ack() -> Iterator[None]:
 
 @bug("any-ack-settles", "an answer to an earlier message of ours settles the claim")
 def _any_ack_settles() -> Iterator[None]:
-    def hasty(peer: Peer, service: int, acknowledged: int, needed: int, now: float) -> Verdict:
-        return judge(peer, service, acknowledged, 1, now)
+    def hasty(peer: Peer, service: int, acknowledged: int, needed: int, now: float, terms: Terms) -> Verdict:
+        return judge(peer, service, acknowledged, 1, now, terms)
 
     with instead(sight, "judge", hasty):
         yield

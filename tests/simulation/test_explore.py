@@ -12,7 +12,7 @@ import pytest
 from ha.fsm import claims, conduct, engine, evidence, sight
 from ha.fsm.claims import Claims
 from ha.fsm.events import RunScript
-from ha.fsm.evidence import Standing, Verdict, judge
+from ha.fsm.evidence import Standing, Terms, Verdict, judge
 from ha.fsm.machine import decide
 from ha.fsm.peers import Peer
 from ha.fsm.states import Action, State
@@ -124,16 +124,16 @@ def test_what_was_reached_is_told_as_plain_data() -> None:
 
 
 def test_twin_settles_without_waiting_for_the_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hasty(peer: Peer, service: int, acknowledged: int, needed: int, now: float) -> Verdict:
-        return judge(peer, service, acknowledged, 1, now)
+    def hasty(peer: Peer, service: int, acknowledged: int, needed: int, now: float, terms: Terms) -> Verdict:
+        return judge(peer, service, acknowledged, 1, now, terms)
 
     monkeypatch.setattr(sight, "judge", hasty)
     _broken(Bounds(faults=0, commands=1), "starts the service while it is up on")
 
 
 def test_twin_lets_the_higher_rank_go_ahead_before_the_lower_has_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    def bold(peer: Peer, service: int, acknowledged: int, needed: int, now: float) -> Verdict:
-        verdict = judge(peer, service, acknowledged, needed, now)
+    def bold(peer: Peer, service: int, acknowledged: int, needed: int, now: float, terms: Terms) -> Verdict:
+        verdict = judge(peer, service, acknowledged, needed, now, terms)
         claims_it = verdict.standing is Standing.CLAIMS
         return replace(verdict, standing=Standing.CLEAR) if claims_it and peer.name == "node2" else verdict
 

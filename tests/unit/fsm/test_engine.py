@@ -285,8 +285,8 @@ def test_twin_a_rank_that_goes_ahead_without_the_withdrawal_starts_twice(monkeyp
     """Shows that waiting for the withdrawal is what the collision test rests on."""
     real = evidence.judge
 
-    def hasty(peer, service, acknowledged, needed, now):
-        verdict = real(peer, service, acknowledged, needed, now)
+    def hasty(peer, service, acknowledged, needed, now, terms):
+        verdict = real(peer, service, acknowledged, needed, now, terms)
         stopped = peer.entries.get(service)
         if stopped is not None and stopped.state in (S.STOPPED, S.FROZEN_STOP):
             return replace(verdict, standing=evidence.Standing.CLEAR)  # forgets the acknowledgement

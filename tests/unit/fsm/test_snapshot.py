@@ -32,7 +32,8 @@ class Twins(Cluster):
             assert twin.snapshot() == plain
             assert twin.next_deadline() == host.engine.next_deadline()
             self.twins[name] = twin
-            # A restored engine owes a message, and looks at all of its services.
+            # A restored engine owes a message, tells the guard anew, and looks at all of its services.
+            host.engine._guard_told = None
             host.engine._send_now = True
             host.engine._mark(host.engine.services)
 

@@ -1,0 +1,112 @@
+"""What the end of a lease does to what runs here: emergency stop, and at the hard deadline the end of the machine.
+
+A lapse is final (design, "Who may run", rule 4): a renewal that comes after it does not bring the service back, an
+ordinary claim does. Whether there is a standing is ``ha.fsm.standing``'s matter.
+"""
+
+from dataclasses import replace
+
+from ha.fsm.conduct import Conduct
+from ha.fsm.events import KillScript, NoteKind
+from ha.fsm.lease import FOREVER, Lease
+from ha.fsm.machine import Facts
+from ha.fsm.states import Promise, ScriptKind, State
+from ha.fsm.table import Trigger
+from ha.fsm.timing import EMERGENCY, LATENESS
+
+
+class Lapses(Conduct):
+    """Looks at the leases before any event is looked at."""
+
+    def _look_at_leases(self, now: float) -> None:
+        """Has a lease ended? What it covered is stopped; what could not be stopped in time ends with the machine."""
+        for lease in self.leases.values():
+            if lease.standing and now >= lease.until:
+                lease.standing = False
+                self._count("lapses")
+                covered = [n for n, covering in self._covers.items() if covering is lease]
+                running = [n for n in (*self._held, *self._claims) if self._covers.get(n) is lease]
+                text = f"the lease shared with {', '.join(lease.others)} has lapsed: {self.no_standing(covered[0])}"
+                kind = NoteKind.ALERT if running else NoteKind.PEER
+                self._note(kind, lease.arbiter, f"{text}; {len(running)} of its services are stopped here")
+                self._mark(covered)
+        if all(lease.standing for lease in self.leases.values()) and not self._lapsed:
+            return
+        for name in [*self._held, *self._claims]:
+            lapsing = self._covers.get(name)
+            if lapsing is not None and not lapsing.standing and self.services[name].lapsed_at is None:
+                self._lapse(name, min(lapsing.until, now), "the lease has lapsed", now)
+        for name in self._lapsed:
+            if now >= self._hard_deadline(name):
+                self._end_machine(name, now)
+
+    def _hard_deadline(self, name: str) -> float:
+        """When whatever is left of a lapsed service must end with the machine."""
+        lapsed_at = self.services[name].lapsed_at
+        lease = self._covers[name]
+        return _hard(lease, lease.until if lapsed_at is None else lapsed_at)
+
+    def _lapse(self, name: str, at: float, why: str, now: float) -> None:
+        """Stop the service now, whatever it is doing. ``at``: when its lease ended."""
+        service = self.services[name]
+        for asked in (service.pending, service.queued):
+            if asked is not None:
+                self._reply(asked.id, name, False, f"given up: {why}")
+        job = service.job
+        service = replace(service, lapsed_at=at, pending=None, queued=None, adopting=False)
+        self._put(name, service)
+        if job is not None and job.kind is ScriptKind.STOP:
+            limit = max(now, min(job.deadline, self._hard_deadline(name)))
+            self._put(name, replace(service, job=replace(job, deadline=limit)))
+            self._note(NoteKind.ALERT, name, f"{why} while its stop script runs: it has {limit - now:.3f} s more")
+            return
+        if job is not None and job.killed < 2:
+            self._kills.append(KillScript(name, job.id, force=True))
+            deadline = now + service.config.kill_grace
+            self._put(name, replace(service, job=replace(job, killed=2, deadline=deadline)))
+        self._trigger(name, Trigger.LAPSE, now, Facts(busy=job is not None), why=why)
+
+    def _end_machine(self, name: str, now: float) -> None:
+        """Rule 4: it was not stopped in time."""
+        if name in self._ending:
+            return
+        self._ending[name] = None
+        service = self.services[name]
+        late = now - (service.lapsed_at or now)
+        text = f"{name} is {service.state.name} {late:.3f} s after its lease lapsed, and is not known to be stopped"
+        self._self_fence = text
+        what = "nothing more is done" if self.config.self_fence <= Promise.STOP else "this machine is ended"
+        self._note(NoteKind.ALERT, name, f"{text}: {what} (self_fence {self.config.self_fence.name})")
+        self._count("self_fencings")
+
+    def _guard_time(self) -> float:
+        """Unless renewed, what runs here must be ended with the machine then; ``inf``: nothing does that needs it."""
+        when = FOREVER
+        for name in self._lapsed:
+            when = min(when, self._hard_deadline(name))
+        for lease in self.leases.values():
+            if any(self._covers[n] is lease and n not in self._lapsed for n in self._held):
+                when = min(when, _hard(lease, lease.until))
+        return when
+
+    def _lease_deadline(self) -> float:
+        """When the next lease ends, or the next emergency stop must be over."""
+        when = min((lease.until for lease in self.leases.values() if lease.standing), default=FOREVER)
+        return min(when, min((self._hard_deadline(n) for n in self._lapsed if n not in self._ending), default=FOREVER))
+
+    @property
+    def lapses_at(self) -> float:
+        """Before anything is let out of this node past this time, the engine has to look at it. Monotonic seconds."""
+        return self._lease_deadline()
+
+    def _after_kill(self, name: str, now: float) -> bool:
+        """The script that the lapse had killed is gone: now the emergency stop. False where this is no such end."""
+        service = self.services[name]
+        if service.lapsed_at is None or service.state is not State.STOPPING:
+            return False
+        self._trigger(name, Trigger.LAPSE, now, why="the killed script has ended")
+        return True
+
+
+def _hard(lease: Lease, until: float) -> float:
+    return until + (LATENESS + EMERGENCY) * lease.timing.timeout

@@ -1,0 +1,289 @@
+"""What this node may still do: its leases, renewed by what was confirmed, seen and acknowledged (``ha.fsm.lease``).
+
+It says whether there is a standing, and on what terms the silence of others is believed. What a lapse does to services
+is ``ha.fsm.lapse``'s matter.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ha.fsm.config import ClusterConfig
+from ha.fsm.events import Arbitrated, FenceNode, OwnSlot, SlotRead, SlotView, Written
+from ha.fsm.evidence import NO_TERMS, Terms
+from ha.fsm.lease import FOREVER, NEVER, Lease, Outgoing, looked, timing_of
+from ha.fsm.ledger import Ledger
+from ha.fsm.message import Incarnation
+from ha.fsm.peers import Peer
+from ha.fsm.record import NodeRecord, may_run
+from ha.fsm.service import Service
+from ha.fsm.states import Promise, State
+
+
+class Standings(Ledger):
+    """The leases of this node."""
+
+    def __init__(self, config: ClusterConfig, node: str, incarnation: Incarnation, now: float) -> None:
+        super().__init__(config, node, incarnation, now)
+        self.promise = Promise.STOP
+        """What would end the services of this node: nmond itself stops them, unless the driver says more."""
+        self.leases: dict[tuple[str, ...], Lease] = {}
+        self.outgoing = Outgoing()
+        self._covers: dict[str, Lease] = {}
+        """By service: its lease. A service without one has ``protection`` none, or stonith alone."""
+        self._shared: dict[int, None] = {}
+        """Own lines of ``monitor`` that are on a disk proven to be shared (rule 6)."""
+        self._unproven_until: dict[int, int] = {}
+        """By own line: our newest sequence number when it was opened last. Acknowledged later ones prove it shared."""
+        self._shared_once: set[str] = set()
+        """Lines, as text, where a peer once acknowledged a block: with our last message found there, proven again."""
+        self._before = 0
+        """Counter of our incarnation before this one."""
+        self._devices: frozenset[str] = frozenset()
+        self._look = False
+        self._guard_told: float | None = FOREVER
+        """What the driver was told last; None: it is not known what has reached it."""
+        self._wanted: dict[str, bool] = {}
+        """By service: whether the arbiter was asked to keep it for us."""
+        self._down_before: tuple[tuple[str, int, int, str], ...] = ()
+        self._ending: dict[str, None] = {}
+        """Lapsed services for which the end of the machine was asked."""
+        self._self_fence = ""
+        self._fencing: dict[str, tuple[float, int]] = {}
+        """By node that is to be fenced: not asked for again before, and how often it was."""
+        self._fences: list[FenceNode] = []
+        self._paths_digest = config.paths_digest
+        self._longest_lease = 0.0
+        self._held: dict[str, None] = {}
+        """Services that a lease covers and that may run here."""
+        self._lapsed: dict[str, None] = {}
+        """Those of them whose lease has lapsed, and that are not known to be stopped yet."""
+        self._freezing: dict[str, None] = {}
+        """Those of them that are FROZEN_START, which the others do not know yet: until then the lease counts."""
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._look, self._self_fence, self._fences = False, "", []
+
+    def _remember(self, record: NodeRecord) -> None:
+        """What an earlier incarnation knew."""
+        self._before = record.incarnation
+        self._shared_once = set(record.shared)
+        self._down_before = record.down
+
+    def _set_leases(self, until: float, now: float) -> None:
+        """After the configuration: one lease for all services with the same other nodes. ``until``: of a new one."""
+        old, self.leases, self._covers = self.leases, {}, {}
+        self._held, self._lapsed, self._freezing = {}, {}, {}
+        for name, service in self.services.items():
+            config = service.config
+            if not config.leased:
+                continue
+            arbiter = name if config.by_etcd else ""
+            timing = timing_of(self.config, config)
+            key = (arbiter, f"{timing.timeout:g}", *sorted(n for n in config.nodes if n != self.node))
+            lease = self.leases.get(key)
+            if lease is None:
+                lease = old.get(key) or Lease(key[2:], timing, arbiter, until, until > now)
+                self.leases[key] = lease
+            self._covers[name] = lease
+        own = self.config.paths_of(self.node)
+        self._shared = {i: None for i in self._shared if i < len(own) and own[i].device}
+        self._see_devices()
+        self._paths_digest = self.config.paths_digest
+        self._longest_lease = max((lease.timing.lease for lease in self.leases.values()), default=0.0)
+        for name in self.services:
+            self._track(name)
+
+    def _leases_as_data(self) -> dict[str, Any]:
+        """For a hand-over by exec."""
+        return {
+            "promise": int(self.promise),
+            "until": [
+                [list(key), lease.until, lease.standing, None if lease.asked == NEVER else lease.asked]
+                for key, lease in self.leases.items()
+                if lease.until > NEVER
+            ],
+            "first": self.outgoing.first,
+            "sent": list(self.outgoing.sent),
+            "confirmed": [[index, list(map(list, told))] for index, told in self.outgoing.confirmed.items()],
+            "shared": list(self._shared),
+            "unproven": [[index, seq] for index, seq in self._unproven_until.items()],
+            "before": self._before,
+            "shared_once": sorted(self._shared_once),
+            "wanted": [name for name, want in self._wanted.items() if want],
+        }
+
+    def _leases_from_data(self, plain: Mapping[str, Any]) -> None:
+        """Go on with them. The guard is told anew. Raises KeyError, TypeError or ValueError for anything else."""
+        self.promise = Promise(plain["promise"])
+        for key, until, standing, asked in plain["until"]:
+            lease = self.leases.get(tuple(key))
+            if lease is not None:
+                lease.until, lease.standing = float(until), bool(standing)
+                lease.asked = NEVER if asked is None else float(asked)
+        self.outgoing.first = int(plain["first"])
+        self.outgoing.sent = deque(float(at) for at in plain["sent"])
+        self.outgoing.confirmed = {
+            int(index): deque((int(seq), float(at)) for seq, at in told) for index, told in plain["confirmed"]
+        }
+        self._shared = {int(index): None for index in plain["shared"]}
+        self._unproven_until = {int(index): int(seq) for index, seq in plain["unproven"]}
+        self._before = int(plain["before"])
+        self._shared_once = set(plain["shared_once"])
+        self._wanted = dict.fromkeys(plain["wanted"], True)
+        self._guard_told = None
+        self._see_devices()
+
+    def _see_devices(self) -> None:
+        own = self.config.paths_of(self.node)
+        self._devices = frozenset(own[i].device for i in self._shared)
+
+    def _track(self, name: str) -> None:
+        super()._track(name)
+        service = self.services[name]
+        held = name in self._covers and may_run(service.record) and not service.exempt
+        for chosen, member in (
+            (self._held, held),
+            (self._lapsed, held and service.lapsed_at is not None),
+            (self._freezing, held and service.state is State.FROZEN_START),
+        ):
+            if member:
+                chosen[name] = None
+            else:
+                chosen.pop(name, None)
+        if name not in self._lapsed:
+            self._ending.pop(name, None)
+
+    # --------------------------------------------------------------------------------------- what happened
+
+    def _on_written(self, event: Written) -> None:
+        if self.outgoing.confirm(event.index, event.seq, event.at) and self._covers:
+            self._look = True  # the renewal is complete with a look that begins after it
+
+    def _on_read(self, event: SlotRead, now: float) -> None:
+        peer = self.peers.get(event.path.node)
+        if peer is None or event.path.index >= len(peer.paths) or event.view is SlotView.FAILED:
+            return
+        path, before = peer.paths[event.path.index], peer.looked(self._devices)
+        accepted = path.last is not None and path.last >= event.begun
+        if event.view is SlotView.FOREIGN or (event.view is SlotView.NEW and not accepted):
+            path.foreign = max(path.foreign, event.begun)
+            self._count("slots_foreign")
+            if peer.silent and self._covers:
+                text = (
+                    f"the slot of {peer.name} on {path.config.label} changes, but nothing in it can be accepted: "
+                    f"nobody takes over from {peer.name}; compare its keys and its version"
+                )
+                self._alert(f"slot_foreign {peer.name}", now, text)
+            return
+        path.read = max(path.read, event.begun)
+        if peer.silent and before < peer.quiet_at <= peer.looked(self._devices):
+            self._mark(self._neighbours[peer.name])
+        self._mark(n for n in self._claims if peer.name in self.services[n].config.nodes)
+
+    def _on_own_slot(self, event: OwnSlot) -> None:
+        """One of our disk lines was opened: is this the disk it was?"""
+        own = self.config.paths_of(self.node)
+        if event.index >= len(own):
+            return
+        index, found = event.index, event.found
+        if found == self.incarnation and index in self._shared:
+            return
+        self.outgoing.confirmed.pop(index, None)
+        self._unproven_until[index] = self.seq
+        last = found is not None and found.counter == self._before
+        if last and own[index].text in self._shared_once:
+            self._shared[index] = None
+        else:
+            self._shared.pop(index, None)
+        self._see_devices()
+
+    def _on_arbitrated(self, event: Arbitrated) -> None:
+        lease = self._covers.get(event.service)
+        if lease is None or lease.arbiter != event.service:
+            return
+        lease.asked = max(lease.asked, event.asked) if event.ours else NEVER
+        self._dirty[event.service] = None
+
+    def _prove(self, peer: Peer) -> None:
+        """A peer acknowledges, line by line, what it read there."""
+        ack = peer.ack_of(self.id)
+        if ack is None or ack.incarnation != self.incarnation:
+            return
+        own = self.config.paths_of(self.node)
+        for index, seq in enumerate(ack.seqs[: len(own)]):
+            if index in self._shared or not own[index].device or seq <= self._unproven_until.get(index, 0):
+                continue
+            self._shared[index] = None
+            self._see_devices()
+            if own[index].text not in self._shared_once:
+                self._shared_once.add(own[index].text)
+                self._bumped = True  # written with the record, so that the next incarnation knows
+
+    # ------------------------------------------------------------------------------------------ what holds
+
+    def _renew(self, now: float) -> None:
+        """Count what was confirmed, looked at and acknowledged until now."""
+        for lease in self.leases.values():
+            bound = [self.peers[n] for n in lease.others if not self.peers[n].down]
+            sent = self.outgoing.sent[-1] if self.outgoing.sent and not bound else NEVER
+            if bound:
+                seen = min(p.acknowledgement(self.id, self.incarnation) for p in bound)
+                sent = self.outgoing.sent_at(seen)
+                if not lease.arbiter and self._shared:
+                    sent = max(sent, self.outgoing.renewed_by(looked(bound, self._devices), self._shared))
+            if lease.arbiter:
+                sent = max(sent, lease.asked)
+            lease.until = max(lease.until, sent + lease.timing.lease)
+            if not lease.standing and lease.until > now:
+                lease.standing = True
+                self._mark(n for n, covering in self._covers.items() if covering is lease)
+        for name in [n for n in self._freezing if self._is_known(self.services[n])]:
+            self._put(name, replace(self.services[name], exempt=True))
+
+    def _is_known(self, service: Service) -> bool:
+        """What its first message says (a claim, FROZEN_START) is acknowledged by every other node, or on a disk."""
+        if service.claim_seq == 0:
+            return False
+        others = [self.peers[n] for n in service.config.nodes if n != self.node and not self.peers[n].down]
+        if all(p.acknowledgement(self.id, self.incarnation) >= service.claim_seq for p in others):
+            return True
+        return self.outgoing.known_since(service.claim_seq, self._shared) < FOREVER
+
+    def no_standing(self, name: str) -> str:
+        """Why this node may not start or keep the service; empty: it may."""
+        lease = self._covers.get(name)
+        if lease is None:
+            return ""
+        if self.promise < self.config.self_fence:
+            return f"self_fence is {self.config.self_fence.name}, and only {self.promise.name} is ready on this node"
+        if lease.standing:
+            return ""
+        if lease.arbiter:
+            return "this node has no lease: the arbiter has not answered, and the other nodes have not"
+        if not self._shared:
+            return (
+                "this node has no lease: no other node answers, and its disk is not proven to be shared "
+                "(no other node has read there what this one wrote)"
+            )
+        return "this node has no lease: no other node answers, and writing or reading the shared disk does not succeed"
+
+    def _terms(self, service: Service, needed: int, now: float) -> Terms:
+        config = service.config
+        if config.protection == "none":
+            return NO_TERMS
+        lease = self._covers.get(service.record.name)
+        claimed = needed > 1 or service.state is State.START_READY
+        known_at = self.outgoing.known_since(needed, self._shared) if claimed else NEVER
+        return Terms(
+            disk=config.on_disk,
+            fencing=config.by_fencing,
+            etcd=config.by_etcd,
+            ours=lease is not None and lease.asked + lease.timing.lease > now,
+            known_at=known_at if config.on_disk else NEVER,
+            devices=self._devices,
+            accept_unfenced=self.config.accept_unfenced,
+            paths_digest=self._paths_digest,
+        )
