@@ -16,6 +16,7 @@ from ha.fsm.identity import node_id
 from ha.fsm.message import Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.record import NodeRecord
 from ha.fsm.states import Action, ScriptKind, State
+from ha.fsm.table import HOLDING
 from ha.node import statefile
 from ha.node.driver import RETRY_S
 from ha.node.layout import Layout
@@ -123,6 +124,8 @@ class Checkers:
         """Where the check script has allowed the next start."""
         self._stopped: dict[tuple[str, str], float] = {}
         """When an operator had a service stopped on a node, which is to rank last until somebody has started it."""
+        self._fell: dict[tuple[str, str], float] = {}
+        """When a service was last physically up on a node where it is not now."""
         self._latest: dict[tuple[str, str], str] = {}
         """The last command of each service on a node."""
         self._over: dict[tuple[str, str, int], float] = {}
@@ -137,6 +140,9 @@ class Checkers:
         """Services in which an operator overrode the rules (``--i-know``, force-start): outside every zero."""
         self.duals: set[str] = set()
         """Services that ran twice without anybody being able to know, until an operator ends it."""
+        self._contested: set[tuple[str, str, str]] = set()
+        """By service: a node that went ahead because of the silence of another, which lives, and claimed or held it;
+        until either of them gives that up (as ``ha.simulation.explore.Place`` has it)."""
 
     def begin(self, services: Iterable[str]) -> None:
         """All machines are there. A new service is frozen everywhere."""
@@ -166,6 +172,8 @@ class Checkers:
         if note.kind is NoteKind.TRANSITION:
             if note.dest is not None:
                 self.entered(machine.name, note.service, note.dest)
+                if note.dest is not State.START_READY and note.dest not in HOLDING:
+                    self._contested = {c for c in self._contested if c[0] != note.service or machine.name not in c[1:]}
             self.findings.situations[f"{source} → {dest}"] += 1
             if ours and note.source is State.START_READY and note.dest is State.STARTING:
                 self._evidence(machine, note.service)
@@ -304,6 +312,8 @@ class Checkers:
         service = note.service
         number = self._service_id(machine, service)
         stopped = self._stopped.get((machine.name, service))
+        if stopped is not None and (service in self.duals or self._ran_elsewhere(machine, service, stopped)):
+            stopped = None  # somebody had it after the stop
         for other in self._nodes_of(service):
             known = self._hearing.get((machine.name, other)) if other != machine.name else None
             message = known.message if known is not None else None
@@ -321,6 +331,10 @@ class Checkers:
             if program.hears(other) and machine.agenda.now - stopped < grace - TICK_S:
                 text = f"takes back what an operator has just had stopped there, though {other} could take it"
                 self.violation(text, machine.name, service)
+
+    def _ran_elsewhere(self, machine: Machine, service: str, since: float) -> bool:
+        others = [node for node in self._nodes_of(service) if node != machine.name]
+        return any(service in self.machines[n].up or self._fell.get((n, service), 0.0) >= since for n in others)
 
     def _evidence(self, machine: Machine, service: str) -> None:
         """A claim was settled: every other node was silent, or has said that it does not hold the service."""
@@ -382,6 +396,17 @@ class Checkers:
             self._checked.discard(place)
             for node in self.machines:  # somebody has taken it, whatever becomes of that
                 self._stopped.pop((node, service), None)
+        if kind is ScriptKind.CHECK:
+            self._goes_ahead(machine, service)
+
+    def _goes_ahead(self, machine: Machine, service: str) -> None:
+        """A claim was settled. Who was taken for dead lives?"""
+        for other in self._nodes_of(service):
+            program = self.machines[other].program
+            held = program.held(service) if program is not None and other != machine.name else None
+            contends = held is not None and (held.state is State.START_READY or held.state in HOLDING)
+            if contends and self._silent(machine, other):
+                self._contested.add((service, machine.name, other))
 
     def ended(self, machine: Machine, script: Script, how: Ended, code: int) -> None:
         self._over[machine.name, script.service, script.job] = machine.agenda.now
@@ -408,6 +433,9 @@ class Checkers:
                 continue
             if self._silent(machine, other.name):
                 self._dual(machine, service, f"up on {other.name}, too, of which nothing newer came for its timeout")
+            elif (service, other.name, machine.name) in self._contested:
+                text = f"up on {other.name}, too, which had heard nothing of {machine.name} for its timeout"
+                self._dual(machine, service, text)
             elif service in self.overridden:
                 self._dual(machine, service, f"up on {other.name}, too: an operator overrode the rules")
             else:
@@ -419,6 +447,7 @@ class Checkers:
         self._say(Kind.DUAL, machine.name, service, text)
 
     def down(self, machine: Machine, service: str) -> None:
+        self._fell[machine.name, service] = machine.agenda.now
         self._say(Kind.DOWN, machine.name, service, "physically down")
 
     def persisted(self, machine: Machine, record: NodeRecord) -> None:

@@ -15,7 +15,7 @@ from ha.fsm.events import Command, Note, NoteKind, Reply, RunScript
 from ha.fsm.message import Heartbeat
 from ha.fsm.states import Action, ScriptKind, State
 from ha.node.driver import Driver
-from ha.simulation.history import History, run, texts_of
+from ha.simulation.history import History, Outcome, run, texts_of
 from ha.simulation.mix import draw_plan
 from ha.simulation.plan import Plan, PlanError, parse_fault, parse_plan
 from ha.simulation.trace import Kind
@@ -251,6 +251,7 @@ def test_a_claim_that_is_no_new_generation() -> None:
 def test_a_service_taken_back_right_after_it_was_stopped() -> None:
     history = running()
     hearing(history, state=State.STOPPED)
+    history.machines["node1"].up.clear()
     history.checkers._stopped["node2", "svc1"] = history.agenda.now - 1.0
     note(history, State.STOPPED, State.START_READY)
     assert "takes back what an operator has just had stopped there, though node1 could take it" in said(history)
@@ -478,17 +479,53 @@ def test_a_freeze_that_the_next_command_ends_in_the_same_step_forbids_nothing() 
 
 def test_what_was_stopped_here_may_come_back_once_another_node_has_tried() -> None:
     """The other one's check script has begun; then its nmond dies, and the service is found down there."""
-    text = """# ezha scenario 1
-seed 28
-seconds 3
-setting nodes=2 timeout=10 paths=net services=1
-order node1 svc1 unfreeze at 1.5
-order node2 svc1 unfreeze at 1.5
-order node1 svc1 stop at 1.5
-kill node2 at 1 once node2 svc1 STARTING
-"""
-    outcome = run(parse_plan(text, ["node1", "node2"], ["svc1"]))
+    outcome = told(
+        "seed 28",
+        "seconds 3",
+        "setting nodes=2 timeout=10 paths=net services=1",
+        "order node1 svc1 unfreeze at 1.5",
+        "order node2 svc1 unfreeze at 1.5",
+        "order node1 svc1 stop at 1.5",
+        "kill node2 at 1 once node2 svc1 STARTING",
+    )
     moved = [(e.node, e.dest) for e in outcome.entries if e.kind is Kind.STATE]
     taken = moved.index(("node2", "STARTING"))
     assert ("node1", "START_READY") in moved[taken:] and ("node2", "STOPPED") in moved[taken:]
     assert outcome.clean
+
+
+def test_what_was_stopped_here_may_come_back_once_another_node_has_had_it() -> None:
+    """node3 had begun it before the stop on node1, which heard of that afterwards."""
+    outcome = told(
+        "seed 705",
+        "seconds 15",
+        "setting nodes=3 timeout=10 paths=dio services=2",
+        "order node1 svc2 unfreeze at 2",
+        "order node3 svc2 unfreeze at 2",
+        "cut all node3 at 2.8 for 10",
+        "order node2 svc2 unfreeze at 3",
+        "order node1 svc2 stop at 12.5",
+        "order node3 svc2 stop at 14",
+    )
+    moved = [(e.node, e.dest) for e in outcome.entries if e.kind is Kind.STATE]
+    assert ("node1", "START_READY") in moved[moved.index(("node3", "STARTED")) :]
+    assert outcome.clean
+
+
+def test_a_claim_that_slept_for_longer_than_its_timeout_and_goes_on_beside_who_took_over_is_counted_apart() -> None:
+    """Protection "none": node1 could not tell the sleeping claim from a dead one, whichever of the two starts first."""
+    outcome = told(
+        "seed 132",
+        "seconds 14",
+        "setting nodes=2 timeout=10 paths=dio services=1",
+        "pause node2 at 2 once node2 svc1 START_READY for 10.2763",
+        "order node1 svc1 unfreeze at 3",
+        "order node2 svc1 unfreeze at 3",
+    )
+    assert outcome.findings.dual == 1 and outcome.clean
+
+
+def told(*lines: str) -> Outcome:
+    """The history of a scenario file."""
+    text = "\n".join(("# ezha scenario 1", *lines))
+    return run(parse_plan(text, ["node1", "node2", "node3"], ["svc1", "svc2"]))
