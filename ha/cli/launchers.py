@@ -11,6 +11,9 @@ _PROGRAMS: Mapping[str, tuple[str, str, bool]] = {
     "hb": ("ha.cli.hb", "main", False),
     "ezha": ("ha.cli.ezha", "main", False),
     "openha": ("ha.cli.ezha", "openha", False),
+    "svcmgr": ("ha.cli.svcmgr", "main", True),
+    "svcmon": ("ha.cli.svcmon", "main", True),
+    "nodemgr": ("ha.cli.nodemgr", "main", False),
     "nmond": ("ha.node.daemon", "main", True),
     "nmond-supervisor": ("ha.node.supervisor", "main", False),
 }

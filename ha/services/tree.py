@@ -22,7 +22,7 @@ def plain(state: State, text: str) -> str:
     return text
 
 
-_COLOURS = {
+COLOURS = {
     State.UP: "32",
     State.STDBY_UP: "32",
     State.DOWN: "31",
@@ -31,11 +31,12 @@ _COLOURS = {
     State.NA: "2",
     State.UNDEF: "2",
 }
+"""Codes of a terminal's colours (SGR)."""
 
 
 def coloured(state: State, text: str) -> str:
     """For a terminal."""
-    return f"\x1b[{_COLOURS[state]}m{text}\x1b[0m"
+    return f"\x1b[{COLOURS[state]}m{text}\x1b[0m"
 
 
 def status_text(service: Service, paint: Paint = plain) -> str:
