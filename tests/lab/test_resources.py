@@ -3,9 +3,12 @@ namespaces of two nodes. Each test leaves the nodes as it found them.
 """
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ha.lab import loop
 from ha.lab.lab import Lab
 from tests.lab import actor
 from tests.lab.conftest import wait_for
@@ -227,3 +231,256 @@ def test_a_device_that_is_not_there_is_told(nodes: Lab, free: str) -> None:
     assert ip.call("abort_check").error.startswith("there is no network device eth7; there are: eth0")
     assert ip.state == "down"
     ip.ok("stop")
+
+
+# ------------------------------------------------------------------------------- block devices and file systems
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """An ext3 file system in a file that all nodes see, behind a loop device, to be mounted."""
+
+    lab: Lab
+    file: str
+    dev: str
+    point: str
+
+    def loop(self, node: str = "node1") -> Section:
+        return Section(self.lab, node, "disk#0", type="loop", file=self.file, dev=self.dev)
+
+    def fs(self, node: str = "node1", **more: str) -> Section:
+        return Section(self.lab, node, "fs#0", **{"type": "ext3", "dev": self.dev, "mnt": self.point, **more})
+
+    def run(self, *argv: str) -> str:
+        return run(self.lab, "node1", *argv)
+
+
+@pytest.fixture
+def disk(nodes: Lab) -> Iterator[Disk]:
+    place = tempfile.mkdtemp(prefix="ezha-disk-test-")
+    image = f"{place}/app.img"
+    with open(image, "wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext3", image], check=True)
+    try:
+        yield Disk(nodes, image, f"/dev/ezha/{os.path.basename(place)}", f"{place}/mnt")
+    finally:
+        for node in ("node1", "node2"):
+            while nodes.exec(node, ["umount", f"{place}/mnt"]).returncode == 0:
+                pass
+            nodes.exec(node, ["rm", "-rf", "/dev/ezha"])
+        info = os.stat(image)
+        for name in loop.attached():
+            if (backing := loop.backing_of(name)) is not None and backing[:2] == (info.st_dev, info.st_ino):
+                loop.detach(name)
+        shutil.rmtree(place)
+
+
+def test_a_file_becomes_a_block_device_and_a_file_system(disk: Disk) -> None:
+    device, fs = disk.loop(), disk.fs()
+    assert (device.state, fs.state) == ("down", "down")
+    device.ok("start")
+    assert device.state == "up"
+    assert "already behind /dev/loop" in device.ok("start").log
+    started = fs.ok("start")
+    for line in (
+        f"create missing mountpoint {disk.point}",
+        f"e2fsck -p {disk.dev}",
+        f"mount -t ext3 {disk.dev} {disk.point}",
+    ):
+        assert f"INFO {line}" in started.lines
+    assert fs.state == "up"
+    again = fs.ok("start")
+    assert again.lines == [f"INFO {disk.dev} is already mounted on {disk.point}"]
+    assert not again.activated
+    assert disk.run("ls", "-A", disk.point).split() == ["lost+found"], "a look leaves nothing behind"
+    assert "still in use" in device.call("stop").error, "it is mounted"
+    assert fs.ok("stop").lines == [f"INFO umount {disk.point}"]
+    assert fs.ok("stop").lines == []
+    device.ok("stop")
+    device.ok("stop")
+    assert (device.state, fs.state) == ("down", "down")
+
+
+def test_a_file_that_is_used_elsewhere_is_not_attached_twice(disk: Disk) -> None:
+    """Two devices over one file have two caches. All nodes of the lab are one machine in this."""
+    disk.loop().ok("start")
+    disk.fs().ok("start")
+    other = disk.loop("node2")
+    assert "is in use on this machine already, behind /dev/loop" in other.ok("abort_check").result
+    assert "is in use on this machine already" in other.call("start").error
+    disk.fs().ok("stop")
+    left_behind = other.ok("start")
+    assert "was left behind" in left_behind.log
+    other.ok("stop")
+
+
+def test_a_device_that_is_mounted_elsewhere_is_not_mounted_again(disk: Disk) -> None:
+    disk.loop().ok("start")
+    elsewhere = f"{disk.point}-rescue"
+    os.mkdir(elsewhere)
+    disk.run("mount", disk.dev, elsewhere)
+    try:
+        held = f"{disk.dev} is in use on this machine: mounted on {elsewhere}"
+        assert disk.fs().ok("abort_check").result == held
+        assert disk.fs().call("start").error == held
+        # Nor may the stop say that all is down: the other node would mount it next.
+        assert disk.fs().call("stop").error == held
+    finally:
+        disk.run("umount", elsewhere)
+    disk.fs().ok("stop")
+
+
+def test_users_of_a_busy_mount_are_ended(disk: Disk) -> None:
+    """An open file, a working folder, and a process that does not heed SIGTERM."""
+    disk.loop().ok("start")
+    disk.fs().ok("start")
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    holding = f"{deaf}; f = open('{disk.point}/held', 'w'); signal.pause()"
+    users = [
+        disk.lab.popen("node1", [sys.executable, "-c", holding]),
+        disk.lab.popen("node1", ["sh", "-c", f"cd {disk.point} && exec sleep 1000"]),
+    ]
+    bystander = disk.lab.popen("node1", ["sleep", "1000"])
+    try:
+        wait_for(lambda: os.path.exists(f"/proc/{users[0].pid}") and "held" in disk.run("ls", disk.point))
+        wait_for(lambda: "/mnt" in disk.run("sh", "-c", "readlink /proc/[0-9]*/cwd"))
+        stopped = disk.fs().ok("stop")
+        assert stopped.log.count("SIGTERM to pid") == 2
+        assert stopped.log.count("SIGKILL to pid") == 1
+        assert f"sync -f {disk.point}" in stopped.log
+        assert disk.fs().state == "down"
+        assert sorted(user.wait(5) for user in users) == [137, 143]
+        assert bystander.poll() is None
+    finally:
+        for process in (*users, bystander):
+            process.kill()
+            process.wait()
+    disk.loop().ok("stop")
+
+
+def test_a_copy_of_the_mount_in_another_namespace_is_no_clean_stop(disk: Disk) -> None:
+    """systemd gives services mount namespaces of their own: what is mounted there still writes to the device."""
+    disk.loop().ok("start")
+    disk.fs().ok("start")
+    keeper = disk.lab.popen("node1", ["unshare", "--mount", "--propagation", "private", "sleep", "1000"])
+    try:
+        wait_for(lambda: "sleep" in disk.run("sh", "-c", "cat /proc/[0-9]*/comm"))
+        error = disk.fs().call("stop").error
+        assert error.startswith(
+            f"{disk.dev} is in use on this machine: mounted on {disk.point} in the mount namespace of pid"
+        )
+    finally:
+        keeper.kill()
+        keeper.wait()
+    wait_for(lambda: disk.fs().call("stop").error == "")
+
+
+def test_a_file_system_that_turned_read_only_or_full(disk: Disk) -> None:
+    disk.loop().ok("start")
+    disk.fs().ok("start")
+    disk.run("sh", "-c", f"cat /dev/zero >{disk.point}/zeros 2>/dev/null || true")
+    assert disk.fs().state == "up", "full, and up"
+    disk.run("mount", "-o", "remount,ro", disk.point)
+    assert disk.fs().ok("status").notes == ["mounted read-only"]
+    assert disk.fs(mnt_opt="ro").state == "up", "where that was asked for"
+    disk.fs().ok("stop")
+    disk.loop().ok("stop")
+
+
+def test_a_file_system_that_cannot_be_mended_is_not_mounted(disk: Disk) -> None:
+    disk.loop().ok("start")
+    with open(disk.file, "r+b") as image:
+        image.seek(1024)
+        image.write(b"\xff" * 3072)
+    failed = disk.fs().call("start")
+    assert failed.error.startswith("e2fsck exited 8")
+    assert disk.fs().state == "down"
+    disk.fs().ok("stop")
+    disk.loop().ok("stop")
+
+
+def test_a_mount_point_behind_a_link_or_with_files_in_it(disk: Disk) -> None:
+    disk.loop().ok("start")
+    os.makedirs(f"{disk.point}/real")
+    os.symlink(f"{disk.point}/real", f"{disk.point}/link")
+    assert "lies behind a symbolic link" in disk.fs(mnt=f"{disk.point}/link").call("start").error
+    assert f"{disk.point} holds files, which cannot be seen" in disk.fs().ok("start").log
+    disk.fs().ok("stop")
+    disk.loop().ok("stop")
+
+
+def test_a_bind_mount_and_a_tmpfs(disk: Disk) -> None:
+    source = f"{disk.point}-source"
+    os.makedirs(source)
+    bind = disk.fs(type="bind", dev=source)
+    memory = disk.fs(type="tmpfs", dev="tmpfs", mnt=f"{disk.point}-memory", mnt_opt="size=1m")
+    for each, kind in ((bind, "bind"), (memory, "size=1m")):
+        assert each.state == "down"
+        assert kind in each.ok("start").log
+        assert each.state == "up"
+        assert not each.ok("start").activated
+        each.ok("stop")
+        assert each.state == "down"
+    shutil.rmtree(source)
+    assert "No such file" in bind.call("start").error
+
+
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_other_file_systems_on_a_disk(disk: Disk, kind: str) -> None:
+    with open(disk.file, "r+b") as image:
+        image.truncate(0)
+        image.truncate(320 << 20)
+    subprocess.run([f"mkfs.{kind}", "-q", "-f", disk.file], check=True)
+    disk.loop().ok("start")
+    fs = disk.fs(type=kind)
+    fs.ok("start")
+    assert fs.state == "up"
+    assert not fs.ok("start").activated
+    fs.ok("stop")
+    assert fs.state == "down"
+    disk.loop().ok("stop")
+
+
+_HANGING = """\
+import errno, os, stat, sys, threading
+import mfusepy
+
+class Hangs(mfusepy.Operations):
+    use_ns = True
+
+    def getattr(self, path, fh=None):
+        if path != "/":
+            self.hang()
+            raise mfusepy.FuseOSError(errno.ENOENT)
+        return {"st_mode": stat.S_IFDIR | 0o755, "st_nlink": 2, "st_uid": os.getuid(), "st_gid": os.getgid()}
+
+    def create(self, path, mode, fi=None):
+        self.hang()
+        raise mfusepy.FuseOSError(errno.EIO)
+
+    def hang(self):
+        threading.Event().wait()
+
+mfusepy.FUSE(Hangs(), sys.argv[1], foreground=True, nothreads=False)
+"""
+
+
+def test_a_mount_that_hangs_holds_up_nobody(disk: Disk) -> None:
+    """Its look ends in time and says so, a stop ends in time, and no process that hangs keeps the caller's output."""
+    hung = f"{disk.point}-hung"
+    os.makedirs(hung)
+    server = disk.lab.popen("node1", [sys.executable, "-c", _HANGING, hung])
+    try:
+        wait_for(lambda: f" {hung} fuse" in disk.run("cat", "/proc/mounts"))
+        fs = disk.fs(type="bind", dev=hung, status_timeout="0.5", stop_timeout="3")
+        fs.ok("start")
+        began = time.monotonic()
+        seen = fs.ok("status")
+        assert (seen.state, seen.notes) == ("warn", ["hangs: no answer within 0.5 s"])
+        assert time.monotonic() - began < 4
+        assert fs.call("stop").took < 6
+    finally:
+        server.kill()
+        server.wait()
+        disk.lab.exec("node1", ["umount", "-l", hung])
