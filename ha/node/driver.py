@@ -2,6 +2,10 @@
 
 This is all that lies between the engine and the world, and it decides nothing: it keeps the order, takes a step back
 that could not be persisted, and comes back to it. The world is whatever implements ``World``.
+
+A pause may come between any two lines (SIGSTOP, a virtual machine that is moved). So whatever leaves this node, a
+message, a script, an answer, asks first whether a lease has ended since the engine was last told the time (``lapsed``);
+then it waits until the engine has been told.
 """
 
 from collections import deque
@@ -100,6 +104,8 @@ class Driver:
         self._again: deque[Event] = deque()
         self._again_at = float("inf")
         self._left = False
+        self._replies: deque[Reply] = deque()
+        """Not given yet."""
         self.deadline = engine.next_deadline()
         self.trouble = ""
         """Why the state of record cannot be written at present; empty: it can."""
@@ -143,13 +149,20 @@ class Driver:
     def busy(self) -> bool:
         return bool(self._events or self._heard or self._reads or self._written)
 
+    @property
+    def lapsed(self) -> bool:
+        """A lease may have ended, and the engine does not know yet how late it is: nothing may leave this node."""
+        return self.now < self.engine.lapses_at <= self._clock()
+
     def due(self) -> float:
         """When ``work`` has something to do."""
         return 0.0 if self.busy else min(self.deadline, self._again_at)
 
     def tick(self) -> None:
         """Right after the paths were read: time that has passed, and first what they brought meanwhile."""
-        now = self.now = self._clock()
+        before, self.now = self.now, self._clock()
+        now = self.now
+        lapsed = before < self.engine.lapses_at <= now
         if now >= self.deadline:
             self.late_max = max(self.late_max, now - self.deadline)
             self.late_ever = max(self.late_ever, now - self.deadline)
@@ -160,7 +173,7 @@ class Driver:
             self._reads.clear()
             self._written.clear()
             self._step(news)
-        elif now >= self.deadline:
+        elif now >= self.deadline or lapsed:
             self._step(Tick())
         if now >= self._again_at:
             self._again_at = float("inf")
@@ -175,7 +188,7 @@ class Driver:
         """
         self.tick()
         end = self._clock() + slice_s
-        while self._events and self._clock() <= end:
+        while self._events and self._clock() <= end and not self.lapsed:
             self._step(self._next())
 
     def _next(self) -> Event:
@@ -223,8 +236,9 @@ class Driver:
             world.run(script)
         for note in effects.notes:
             world.tell(note)
-        for reply in effects.replies:
-            world.answer(reply)
+        self._replies.extend(effects.replies)
+        while self._replies and not self.lapsed:
+            world.answer(self._replies.popleft())
         self.deadline = self.engine.next_deadline()
         if effects.left and not self._left:
             self._left = True

@@ -113,7 +113,7 @@ class Node:
         self.loop.first = self._first
         self.loop.deadline = self.driver.due
         self.loop.idle = [
-            self.runner.launch,
+            self._launch,
             self._yielding(self.outbox.note),
             self._yielding(self.outbox.local),
             self._yielding(lambda: self.outbox.remote(engine)),
@@ -124,6 +124,10 @@ class Node:
     def _yielding(self, work: Callable[[], bool]) -> Callable[[], bool]:
         """Idle work that scripts go before: many services that are taken over start first, and are told of then."""
         return lambda: not self.runner.waiting and work()
+
+    def _launch(self) -> bool:
+        """The next script that waits; first of all a lease that has ended meanwhile, which the loop looks at next."""
+        return self.driver.lapsed or self.runner.launch()
 
     def _first(self) -> None:
         self.driver.work()
@@ -207,7 +211,12 @@ class Node:
             self.encode_failures += 1
             self.log.error(f"a heartbeat could not be made: {error}")
             return
-        before, self.sent_at = self.sent_at, self.loop.clock()
+        at = self.loop.clock()
+        if self.driver.lapsed:
+            # It says what was so before a pause. What follows from the lapse replaces it, or it follows that.
+            self._message = message
+            return
+        before, self.sent_at = self.sent_at, at
         if self._resumed:
             self._resumed = False
             self.handover_silence = self.sent_at - before

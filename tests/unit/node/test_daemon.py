@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 
 from ha.fsm.config import PathId
-from ha.fsm.events import Effects, Note, NoteKind, Reply
+from ha.fsm.events import Effects, Note, NoteKind, Reply, RunScript
 from ha.fsm.identity import cluster_id, node_id
 from ha.fsm.message import Heartbeat, Incarnation, ServiceEntry
-from ha.fsm.states import Promise, State
+from ha.fsm.states import Promise, ScriptKind, State
 from ha.heartbeats import channel as wire
 from ha.heartbeats import worker as heartbeat_worker
 from ha.heartbeats.codec import decode, encode
 from ha.heartbeats.path import PathLine
 from ha.node import bridge, daemon, process
 from ha.node.daemon import Daemon, Unusable
+from ha.node.driver import Driver
 from ha.node.handover import HandoverError
 from ha.node.layout import Layout
 from ha.node.lock import node_lock
@@ -309,6 +310,26 @@ def test_another_node_of_our_name_is_an_alarm(bench: Bench) -> None:
     bench.peer_says(node="node1")
     bench.node.loop.drain()
     assert "another node that calls itself node1" in bench.log()
+
+
+def test_neither_a_heartbeat_nor_a_script_leaves_this_node_until_a_lapse_was_acted_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a pause interrupted: the message was made before it, the script was decided before it."""
+    started(bench)
+    node = bench.node
+    monkeypatch.setattr(Driver, "lapsed", property(lambda driver: True))
+    sent = node.messages_sent
+    node.run(RunScript("web", 99, ScriptKind.STATUS, (str(bench.script), "status")))
+    launch = node.loop.idle[0]
+    assert launch(), "there is work"
+    node.send(node.driver.engine._message(node.loop.clock()))
+    node._hand_over_message()
+    assert (node.messages_sent, node.runner.waiting) == (sent, 1)
+    monkeypatch.undo()
+    node._hand_over_message()
+    assert launch()
+    assert (node.messages_sent, node.runner.waiting) == (sent + 1, 0)
 
 
 def test_garbage_is_counted_and_changes_nothing(bench: Bench) -> None:

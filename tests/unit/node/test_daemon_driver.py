@@ -54,6 +54,7 @@ class FakeEngine:
         self.times: list[float] = []
         self.rolled_back = 0
         self.deadline = 2000.0
+        self.lapses_at = float("inf")
 
     def start(self, now: float) -> Effects:
         return self.effects(Tick())
@@ -272,6 +273,80 @@ def test_a_later_look_takes_back_neither_a_failed_one_nor_one_that_showed_someth
         driver.post(read)
     driver.tick()
     assert engine.events == [News((), (failed[1], foreign[1], good[3]), ())]
+
+
+def lapse(engine: FakeEngine, at: float, after: Effects) -> None:
+    """The lease ends at ``at``; the engine sees it in the first event that comes with that time or a later one."""
+    engine.lapses_at = at
+
+    def effects(event: Event) -> Effects:
+        if engine.times[-1] >= engine.lapses_at:
+            engine.lapses_at = float("inf")
+            return after
+        return Effects(send=heartbeat(1), run=(SCRIPT,), replies=(Reply("1", "web", True, "started"),))
+
+    engine.effects = effects
+
+
+KILL = Effects(kill=(KillScript("web", 1, True),))
+
+
+def test_an_event_that_waited_through_a_pause_is_looked_at_after_the_lapse(
+    driver: Driver, engine: FakeEngine, world: FakeWorld, clock: Clock
+) -> None:
+    lapse(engine, 1010.0, KILL)
+    driver.post(ENDED)
+    clock.at = 1500.0
+    driver.work()
+    assert engine.events == [Tick(), ENDED]
+    assert world.did[0] == "kill"
+
+
+def test_a_pause_between_two_events_lets_the_second_wait_for_the_lapse(
+    driver: Driver, engine: FakeEngine, world: FakeWorld, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGSTOP in the middle of a slice: within it no time passes for the engine, but the lease has ended."""
+    lapse(engine, 1010.0, KILL)
+    send = world.send
+
+    def paused(message: Heartbeat) -> None:
+        send(message)
+        clock.at = 1010.0
+
+    monkeypatch.setattr(world, "send", paused)
+    driver.post(ENDED)
+    driver.post(Command("c", "web", Action.START))
+    driver.work()
+    assert engine.events == [ENDED], "the paths are read first"
+    assert driver.lapsed
+    driver.work()
+    assert engine.events[1] == Tick()
+    assert not driver.lapsed
+
+
+def test_no_answer_goes_out_between_a_pause_and_the_lapse(
+    driver: Driver, engine: FakeEngine, world: FakeWorld, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lapse(engine, 1010.0, KILL)
+    monkeypatch.setattr(world, "run", lambda script: setattr(clock, "at", 1020.0))
+    driver.post(ENDED)
+    driver.work()
+    assert world.replies == []
+    driver.tick()
+    assert world.did[-2:] == ["kill", "answer"], "it is given once the lapse was acted on"
+    assert [reply.text for reply in world.replies] == ["started"]
+
+
+def test_a_lapse_that_the_engine_has_seen_holds_nothing_up(
+    driver: Driver, engine: FakeEngine, world: FakeWorld, clock: Clock
+) -> None:
+    engine.lapses_at = 1010.0
+    clock.at = 1011.0
+    driver.tick()
+    assert (engine.events, driver.lapsed) == ([Tick()], False)
+    driver.post(ENDED)
+    driver.work()
+    assert engine.events == [Tick(), ENDED]
 
 
 def test_no_time_passes_for_the_engine_between_two_reads_of_the_paths(
