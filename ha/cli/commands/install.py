@@ -17,6 +17,9 @@ from ha.cli import share
 from ha.cli.guard import CliError, UsageError, complain, say
 from ha.cli.launchers import PROGRAMS, launcher
 from ha.cli.options import Parser
+from ha.heartbeats.keys import NO_KEYS, Key
+from ha.node.layout import Layout
+from ha.services.links import link
 
 _FOLDERS = {
     "": 0o755,
@@ -30,6 +33,9 @@ _FOLDERS = {
 _EMPTY = ("nodes", "monitor", "services")
 _DEFAULT_PREFIX = "/usr/local/cluster"
 _SYSTEMD = "/etc/systemd/system"
+_CONTROLLER = ("svcmgr", "svcmon", "nodemgr")
+_COMMANDS = "/usr/bin"
+"""Where the tutorial has the commands of the service controller."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -37,10 +43,22 @@ def run(argv: Sequence[str]) -> int:
     parser = Parser("ezha install", "Lay ezha out under a prefix, or upgrade what lies there.")
     parser.add_argument("--prefix", metavar="DIR", default=_DEFAULT_PREFIX, help=f"default: {_DEFAULT_PREFIX}")
     parser.add_argument("--systemd", action="store_true", help=f"install the unit {_SYSTEMD}/ezha.service, too")
+    parser.add_argument(
+        "--svcmgr", action="store_true", help=f"link {', '.join(_CONTROLLER)} in {_COMMANDS}, too; no other is replaced"
+    )
+    parser.add_argument(
+        "--key", metavar="FILE", help="sign heartbeats with the key in FILE (ezha key new), and take nothing else"
+    )
     options = parser.parse_args(argv)
     prefix = checked_prefix(options.prefix)
+    # Read first: what cannot be used must not leave half an installation.
+    key = _key(options.key) if options.key else None
     try:
         install(prefix)
+        if key is not None:
+            install_key(prefix, key)
+        if options.svcmgr:
+            install_links(prefix, _COMMANDS)
         if options.systemd:
             install_unit(prefix, _SYSTEMD)
     except (FileExistsError, NotADirectoryError) as error:
@@ -83,6 +101,37 @@ def install(prefix: str) -> None:
         create(f"{prefix}/conf/{name}", share.read(f"conf/{name}"))
 
 
+def _key(path: str) -> Key:
+    from ha.node.config import ConfigError, keyring
+
+    try:
+        return keyring.read_key(os.path.abspath(path))
+    except ConfigError as error:
+        raise CliError(str(error)) from None
+
+
+def install_key(prefix: str, key: Key) -> None:
+    """Sign with ``key`` and take nothing else. Raises CliError where other keys, or heartbeats without any, are in use.
+
+    A node that runs is not understood by the others from one moment to the next, so there a key comes in steps.
+    """
+    from ha.cli.client import NotRunning, ask
+    from ha.node.config import ConfigError, keyring
+
+    place = Layout(prefix, os.environ)
+    try:
+        if keyring.load_keys(place) == keyring.only(NO_KEYS, key):
+            return
+        try:
+            ask(place, {"op": "keys"})
+        except NotRunning:
+            keyring.change_keys(place, lambda ring: keyring.only(ring, key))
+            return
+    except (ConfigError, ValueError) as error:
+        raise CliError(f"the key is not taken over: {error}") from None
+    raise CliError("the key is not taken over while ezha runs here: bring it in with ezha key add, sign and retire")
+
+
 def install_unit(prefix: str, folder: str) -> None:
     """The systemd unit, and systemd told of it where it runs."""
     replace(f"{folder}/ezha.service", adapted(share.read("init/ezha.service"), prefix), 0o644)
@@ -92,6 +141,16 @@ def install_unit(prefix: str, folder: str) -> None:
         subprocess.run(["systemctl", "daemon-reload"], stdin=subprocess.DEVNULL, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         complain(f"ezha install: systemctl daemon-reload failed: {error}; run it before you use the unit")
+
+
+def install_links(prefix: str, folder: str) -> None:
+    """The commands of the service controller by links in ``folder``. Raises CliError where others stand there."""
+    for name in _CONTROLLER:
+        target, path = f"{prefix}/bin/{name}", f"{folder}/{name}"
+        if os.path.lexists(path) and os.path.realpath(path) != os.path.realpath(target):
+            raise CliError(f"{path} is another program's ({os.path.realpath(path)}): remove that first")
+    for name in _CONTROLLER:
+        link(f"{folder}/{name}", f"{prefix}/bin/{name}")
 
 
 def adapted(text: str, prefix: str) -> str:

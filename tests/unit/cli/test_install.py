@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ha.cli import ezha, launchers
-from ha.cli.commands.install import install_unit
+from ha.cli.commands.install import install_links, install_unit
+from ha.cli.guard import CliError
 
 
 @pytest.fixture
@@ -35,8 +36,11 @@ def test_the_listing_is_the_tutorials(installed: Path) -> None:
         "hb",
         "nmond",
         "nmond-supervisor",
+        "nodemgr",
         "openha",
         "service",
+        "svcmgr",
+        "svcmon",
     ]
     assert sorted(os.listdir(installed / "conf")) == ["logfacility", "monitor", "nodes", "options.toml", "services"]
 
@@ -130,6 +134,22 @@ def test_a_prefix_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest
     (tmp_path / "file").write_text("")
     assert ezha.main(["install", "--prefix", f"{tmp_path}/file/cluster"]) == 1
     assert capsys.readouterr().err == f"ezha: {tmp_path}/file is in the way: it is not a folder\n"
+
+
+def test_the_controllers_commands_are_linked_and_no_other_program_is_replaced(installed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "usr" / "bin"
+    folder.mkdir()
+    for _ in range(2):
+        install_links(str(installed), str(folder))
+    names = ("nodemgr", "svcmgr", "svcmon")
+    assert {path.name: path.readlink() for path in folder.iterdir()} == {
+        name: installed / "bin" / name for name in names
+    }
+    (folder / "svcmgr").unlink()
+    (folder / "svcmgr").write_text("of OpenSVC's agent")
+    with pytest.raises(CliError, match="another program's"):
+        install_links(str(installed), str(folder))
+    assert (folder / "svcmgr").read_text() == "of OpenSVC's agent"
 
 
 def test_the_unit_names_the_prefix(installed: Path, tmp_path: Path) -> None:
