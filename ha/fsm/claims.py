@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ha.fsm import original
 from ha.fsm.events import FenceNode, NoteKind
 from ha.fsm.evidence import Standing, Verdict
 from ha.fsm.lapse import Lapses
@@ -73,6 +74,8 @@ class Claims(Lapses):
             if not sent and not outranks(mine, self._order(service, self.node), entry, self._order(service, peer.name)):
                 continue
             grace = 0.1 + 3 * max(self.period, self.config.period_of(peer.name))
+            if original.is_original(peer):
+                grace = max(grace, original.COURTESY_S)
             if sent or service.record.demoted:
                 grace = max(grace, peer.timeout)
             if now < since + grace:
@@ -83,6 +86,9 @@ class Claims(Lapses):
         """Rule 2: go ahead once every other node has seen the claim and does not claim or hold, or is silent."""
         if service.claim_seq == 0:
             self._send_now = True
+            return
+        if any(original.is_original(peer) for peer in self._others(service)):
+            self._look_twice(name, service, now)
             return
         verdicts = self._verdicts(service, service.claim_seq, now)
         for peer, verdict in zip(self._others(service), verdicts, strict=True):
@@ -100,8 +106,28 @@ class Claims(Lapses):
         if not all(v.clear for v in verdicts):
             self._seek_fencing(service, verdicts, now)
         else:
-            why = "the claim is settled: " + "; ".join(v.text for v in verdicts)
-            self._trigger(name, Trigger.SETTLED, now, why=why, evidence=self._evidence(service, verdicts, now))
+            self._settle(name, verdicts, now)
+
+    def _look_twice(self, name: str, service: Service, now: float) -> None:
+        """A claim against an original node, which answers nothing: it is given the time that its own claims take."""
+        until = service.claimed_at + original.GRACE_S
+        if now < until:
+            self._wakes[name] = until
+            return
+        verdicts = self._verdicts(service, service.claim_seq, now)
+        (peer,), (verdict,) = self._others(service), verdicts
+        first = self._order(service, self.node) == 0
+        why = original.objection(first, service.claim_saw, original.seen(peer, service.id), verdict)
+        if why:
+            self._yield(name, why, verdicts, now)
+        elif verdict.standing in (Standing.CLEAR, Standing.CLAIMS):
+            self._settle(name, verdicts, now)
+        else:
+            self._seek_fencing(service, verdicts, now)
+
+    def _settle(self, name: str, verdicts: list[Verdict], now: float) -> None:
+        why = "the claim is settled: " + "; ".join(v.text for v in verdicts)
+        self._trigger(name, Trigger.SETTLED, now, why=why, evidence=self._evidence(self.services[name], verdicts, now))
 
     def _seek_fencing(self, service: Service, verdicts: list[Verdict], now: float) -> None:
         """Where nothing but the fencing of silent nodes is missing, it is asked for, and again after a while."""
@@ -136,6 +162,9 @@ class Claims(Lapses):
             unclear = [v.text for v in self._verdicts(service, 1, now) if not v.clear]
             return self.no_standing(name) or "; ".join(unclear) or self._defers(service, now)[0]
         if service.state is State.START_READY:
+            left = service.claimed_at + original.GRACE_S - now
+            if left > 0 and any(original.is_original(peer) for peer in self._others(service)):
+                return f"the claim is shown to the OpenHA node for {left:.1f} s more"
             verdicts = self._verdicts(service, max(service.claim_seq, 1), now)
             return self.no_standing(name) or "; ".join(v.text for v in verdicts if not v.clear)
         if service.state in (State.FROZEN_STOP, State.FROZEN_START):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ha.fsm import snapshot
+from ha.fsm import original, snapshot
 from ha.fsm.config import ClusterConfig
 from ha.fsm.events import (
     Arbitrate,
@@ -422,6 +422,8 @@ class Engine(Hearing):
             if name == self.node:
                 continue
             old = peers.get(name)
+            if old is not None and original.is_original(old) != config.is_original(name):
+                old = None  # it speaks another language from now on, whose numbers do not compare
             kept = {p.config.text: p for p in old.paths} if old else {}
             paths = [replace(kept[p.text], config=p) if p.text in kept else PeerPath(p) for p in config.paths_of(name)]
             if old is not None:
@@ -508,6 +510,7 @@ class Engine(Hearing):
         evidence = tuple(peer.describe_paths(self._last_step))
         self._note(NoteKind.ALERT, "", f"{peer.name} is down: {why}", by=by, evidence=evidence)
         self._bumped = True  # it outlives nmond
+        self._renew(self._last_step)
         self._mark(self._neighbours[peer.name])
 
     def _look_at_silence(self, now: float) -> None:

@@ -6,6 +6,7 @@ A message of a stranger, of another cluster, an old or a repeated one changes no
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ha.fsm import original
 from ha.fsm.commands import Commands
 from ha.fsm.events import MessageReceived, NoteKind
 from ha.fsm.evidence import holds
@@ -41,7 +42,14 @@ class Hearing(Commands):
         if sender is None or sender != event.path.node or event.path.index >= len(self.peers[sender].paths):
             self._alert("messages_wrong_sender", now, f"a message on a path of {event.path.node} is not of that node")
             return
-        self._take_in(self.peers[sender], message, event, now)
+        peer = self.peers[sender]
+        if original.is_original(peer):
+            message = original.placed(message, peer, event.path.index, self._generations())
+        self._take_in(peer, message, event, now)
+
+    def _generations(self) -> dict[int, int]:
+        """By service, the highest generation of a run that is known here."""
+        return {s.id: max(s.record.generation, s.record.last_run, s.record.seen) for s in self.services.values()}
 
     def _take_in(self, peer: Peer, message: Heartbeat, event: MessageReceived, now: float) -> None:
         before, was_silent, acked = peer.entries, peer.silent, peer.acknowledgement(self.id, self.incarnation)
@@ -64,7 +72,7 @@ class Hearing(Commands):
             return
         if first or was_silent:
             self._send_now = True  # so that it soon has our acknowledgement
-            again = "is heard again" if was_silent and not first else "is heard (a new incarnation)"
+            again = "is heard again" if was_silent and not first else f"is heard ({original.life(peer)})"
             self._note(NoteKind.PEER, "", f"{peer.name} {again}", evidence=tuple(peer.describe_paths(now)))
             self._mark(self._neighbours[peer.name])
         self._check_own_incarnation(peer, now)
@@ -148,12 +156,13 @@ class Hearing(Commands):
         for name in [*self._claims, *self._freezing]:
             service = self.services[name]
             if service.claim_seq == 0:
-                self._put_quietly(name, replace(service, claim_seq=self.seq))
+                saw = original.seen(self._others(service)[0], service.id)
+                self._put_quietly(name, replace(service, claim_seq=self.seq, claimed_at=now, claim_saw=saw))
                 self._wakes[name] = now + LOOK_S
         acks = [
             Ack(node_id(p.name), p.newest.incarnation, tuple(path.seq for path in p.paths))
             for p in self.peers.values()
-            if p.newest is not None
+            if p.newest is not None and not original.is_original(p)
         ]
         handovers = [Handover(s.id, node_id(s.record.handover)) for s in self.services.values() if s.record.handover]
         return Heartbeat(

@@ -34,12 +34,28 @@ LOOP_S: Final = 2.0
 """So often its nmond looks at every service."""
 BEAT_S: Final = 1.0
 """So often it sends, and so seldom: a change waits for the next message."""
+COURTESY_S: Final = LOOP_S + 3 * BEAT_S
+"""So long an original node is given for a claim of its own to be seen here: its loop, its message, our look at a disk,
+and a message more for one that is lost."""
 _RUNNING: Final = frozenset({State.STARTING, State.STARTED})
 
 
 def is_original(peer: Peer) -> bool:
     """Whether the peer speaks as an original node does; then it does so on every path (``ha.node.config.wires``)."""
     return bool(peer.paths) and peer.paths[0].config.wire == OPENHA
+
+
+def life(peer: Peer) -> str:
+    """What began with the peer's last message, which is the first of an incarnation, or of an epoch."""
+    if not is_original(peer):
+        return "a new incarnation"
+    assert peer.newest is not None, peer.name
+    return "an OpenHA node" if peer.newest.incarnation.counter == 1 else "its clock was set back"
+
+
+def is_another(peer: Peer, paths: Iterable[str]) -> bool:
+    """Whether what was known of a peer came over ``paths`` (their text) in the other language: it counts no more."""
+    return is_original(peer) != any(text.endswith(f" {OPENHA}") for text in paths)
 
 
 # ---------------------------------------------------------------------------------------------- what we hear
@@ -126,11 +142,6 @@ def objection(primary: bool, before: State, now: State, verdict: Verdict) -> str
     if not primary and now is not before:
         return f"{verdict.node} is {now.name}, it was {before.name} when this secondary node made its claim"
     return ""
-
-
-def courtesy(peer: Peer) -> float:
-    """Seconds that a node needs for a claim of its own to be seen here: its loop, its message, our look at a disk."""
-    return LOOP_S + 2 * BEAT_S + peer.timeout
 
 
 # ---------------------------------------------------------------------------------------------- what we tell it

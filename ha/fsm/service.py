@@ -65,6 +65,10 @@ class Service:
     """When the lease lapsed under which it ran, until it is known to be stopped."""
     exempt: bool = False
     """FROZEN_START, and all others know it: nobody takes it over, so no lease is needed."""
+    claimed_at: float = 0.0
+    """When the present claim was sent first. Monotonic seconds."""
+    claim_saw: State = State.UNKNOWN
+    """What the other node was then, where that is an original OpenHA node (``ha.fsm.original``)."""
 
     @property
     def state(self) -> State:
@@ -103,6 +107,8 @@ class Service:
             self.outranked_since,
             self.lapsed_at,
             self.exempt,
+            self.claimed_at,
+            self.claim_saw,
         )
 
     @property

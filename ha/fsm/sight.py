@@ -1,7 +1,8 @@
 """What this node sees of the others, service by service. Looks; decides and changes nothing."""
 
+from ha.fsm import original
 from ha.fsm.config import PathId
-from ha.fsm.evidence import Verdict, judge
+from ha.fsm.evidence import Terms, Verdict, judge
 from ha.fsm.peers import Peer
 from ha.fsm.service import Service
 from ha.fsm.standing import Standings
@@ -33,10 +34,13 @@ class Sight(Standings):
 
     def _verdicts(self, service: Service, needed: int, now: float) -> list[Verdict]:
         terms = self._terms(service, needed, now)
-        return [
-            judge(p, service.id, p.acknowledgement(self.id, self.incarnation), needed, now, terms)
-            for p in self._others(service)
-        ]
+        return [self._verdict(p, service.id, needed, now, terms) for p in self._others(service)]
+
+    def _verdict(self, peer: Peer, service: int, needed: int, now: float, terms: Terms) -> Verdict:
+        if not original.is_original(peer):
+            return judge(peer, service, peer.acknowledgement(self.id, self.incarnation), needed, now, terms)
+        # It acknowledges nothing: what it says must do, and what our claim owes it is ``_look_twice``'s matter.
+        return original.judged(peer, peer.entries.get(service), judge(peer, service, needed, needed, now, terms))
 
     def _evidence(self, service: Service, verdicts: list[Verdict], now: float) -> tuple[str, ...]:
         told = tuple(v.text for v in verdicts)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ha.fsm.config import ClusterConfig, PathId, ServiceConfig
 from ha.fsm.events import Command
 from ha.fsm.message import Ack, Handover, Heartbeat, Incarnation, ServiceEntry
+from ha.fsm.original import is_another
 from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.service import Job, Service
 from ha.fsm.states import Action, Promise, ScriptKind, State
@@ -105,7 +106,7 @@ def restore_engine(
         )
         for each in plain["peers"]:
             peer = engine.peers.get(each["name"])
-            if peer is None:
+            if peer is None or (each["paths"] and is_another(peer, (text for text, *_ in each["paths"]))):
                 continue
             newest = load(each["newest"])
             peer.down, *at = each["down"]
