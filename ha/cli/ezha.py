@@ -14,6 +14,7 @@ COMMANDS = {
     "reload": ("ha.cli.commands.reload", "make nmond read its configuration anew"),
     "why": ("ha.cli.commands.why", "tell what happened to a service, decided by whom, on what evidence"),
     "switch": ("ha.cli.commands.switch", "give a service up here, so that another node takes it"),
+    "key": ("ha.cli.commands.key", "the keys that heartbeats are signed with: new, add, sign, retire, status"),
     "metrics": ("ha.cli.commands.metrics", "figures for Prometheus, as text or over HTTP"),
     "wire": ("ha.cli.commands.wire", "decode a heartbeat: a datagram, a slot of a disk, or a capture"),
     "install": ("ha.cli.commands.install", "lay ezha out under a prefix"),

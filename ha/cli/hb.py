@@ -92,7 +92,7 @@ def _states(switches: set[str]) -> int:
     if answer["paths"]:
         say(paths_text(answer["paths"]))
     # The tutorial's lines stay alone on stdout; a person at a terminal must know all the same.
-    if authentication == "unauthenticated" and sys.stderr.isatty():
+    if authentication != "enforce" and sys.stderr.isatty():
         complain(authentication_text(authentication))
     return 0
 

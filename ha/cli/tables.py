@@ -9,6 +9,11 @@ from collections.abc import Sequence
 from ha.cli.client import Answer
 
 _INDENT = " " * 8
+_AUTHENTICATION = {
+    "permissive": "signed, and unsigned ones are taken, too (permissive)",
+    "enforce": "signed (enforce)",
+}
+"""The modes of ``ha.heartbeats.keys.Mode`` that one word does not explain."""
 
 
 def services_text(services: Sequence[Answer]) -> str:
@@ -77,7 +82,7 @@ def paths_long_text(paths: Sequence[Answer], authentication: str) -> str:
 
 def authentication_text(authentication: str) -> str:
     """One line that says how far heartbeats can be trusted."""
-    return f"heartbeats are {authentication}"
+    return f"heartbeats are {_AUTHENTICATION.get(authentication, authentication)}"
 
 
 def _long_line(path: Answer) -> str:

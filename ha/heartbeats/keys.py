@@ -32,6 +32,15 @@ class Mode(Enum):
     """Only what is signed with a key of ours is taken."""
 
 
+MEANING = {
+    Mode.UNAUTHENTICATED: "heartbeats are unauthenticated: whoever reaches the network or the disk can forge them",
+    Mode.PERMISSIVE: "heartbeats are signed, and unsigned ones are taken, too: whoever reaches the network or the disk "
+    "can forge them until ezha key retire unsigned",
+    Mode.ENFORCE: "heartbeats are signed, and nothing else is taken",
+}
+"""What an administrator has to know of each."""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """A secret that all nodes of a cluster share."""

@@ -7,15 +7,18 @@ the files. Nothing here is needed to run.
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ha.heartbeats.keys import MEANING
 from ha.heartbeats.path import BLOCK, PathLine
 from ha.node.config.editing import numbered
+from ha.node.config.keyring import load_keys
 from ha.node.config.lines import counted
 from ha.node.config.problems import ConfigError, Problem, Report
 from ha.node.config.sizes import largest_message
 from ha.node.config.whole import Configuration, Read, Texts, load_texts, parse
 from ha.node.layout import Layout
+from ha.node.trust import distrust
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def check(layout: Layout, node: str, read: Read | None = None, machine: Machine 
     """All that is wrong, all that is odd, and the derived figures. Raises nothing for what it finds."""
     try:
         texts = load_texts(layout, read)
-        configuration = parse(texts, node)
+        configuration = replace(parse(texts, node), keys=load_keys(layout))
     except ConfigError as error:
         return CheckReport(error.problems, (), ())
     report = Report()
@@ -86,7 +89,7 @@ def figures(configuration: Configuration) -> tuple[str, ...]:
             f"{cluster.period_of(node):g} s of at most {size} bytes"
         )
         told.extend(f"    {_path_figure(line, size)}" for line in own)
-    told.append("heartbeats are unauthenticated: whoever reaches the network or the disk can forge them")
+    told.append(MEANING[configuration.keys.mode])
     return tuple(told)
 
 
@@ -195,7 +198,12 @@ def _script_trouble(path: str) -> str:
         return f"cannot be run: {error.strerror}"
     if not stat.S_ISREG(mode):
         return "is not a file"
-    return "" if os.access(path, os.X_OK) else "is not executable; chmod +x it"
+    if not os.access(path, os.X_OK):
+        return "is not executable; chmod +x it"
+    try:
+        return distrust(path)
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
 
 
 def _has_interface(name: str) -> bool:
