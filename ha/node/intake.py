@@ -15,6 +15,7 @@ from ha.fsm.message import Heartbeat
 from ha.heartbeats.codec import CodecError, decode
 from ha.heartbeats.envelope import origin_of
 from ha.heartbeats.keys import NO_KEYS, KeyRing
+from ha.node import originals
 from ha.node.screening import RefusedError, screen
 
 
@@ -57,14 +58,20 @@ class Intake:
 
     def received(self, path: PathId, arrival: float, data: bytes) -> None:
         self._accepted[path] = False
+        engine = self._engine()
+        own_wire = not engine.config.is_original(path.node)
         try:
-            message = screen(path, data, self._name, self._engine().incarnation, self._decode)
+            if own_wire:
+                message = screen(path, data, self._name, engine.incarnation, self._decode)
+            else:
+                message = originals.read(path, data, engine.config, self._name)
         except RefusedError as error:
             self._refuse(path, str(error), error.expected)
             return
         self._accepted[path] = True
-        origin = origin_of(data)
-        self.peer_keys[path.node] = PeerKeys(origin.key, origin.newest_key, arrival)
+        if own_wire:
+            origin = origin_of(data)
+            self.peer_keys[path.node] = PeerKeys(origin.key, origin.newest_key, arrival)
         self._heard(path, message)
         self._post(MessageReceived(message, path, arrival))
 

@@ -6,6 +6,7 @@ It decides nothing about services (``ha.fsm.engine``), and nothing about when th
 
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ from ha.heartbeats import worker as heartbeat_worker
 from ha.heartbeats.codec import CodecError, encode
 from ha.heartbeats.keys import shown as shown_key
 from ha.heartbeats.path import PathLine
+from ha.node import originals
 from ha.node.config import ConfigError, Configuration, load
 from ha.node.config.sizes import smallest_room
 from ha.node.driver import FAREWELL_GAP_S, FAREWELLS, Driver
@@ -91,6 +93,7 @@ class Node:
         """Seconds between the last heartbeat before the last exec and the first one after it; 0: there was none."""
         self.messages_sent = 0
         self.encode_failures = 0
+        self._epoch = time.time() - loop.clock()
         self._last: tuple[int, bytes] = (0, b"")
         self._message: Heartbeat | None = None
         self._resumed = False
@@ -205,8 +208,7 @@ class Node:
         if message is None:
             return
         try:
-            room = smallest_room(self.configuration.lines, self.name)
-            data = encode(message, room, self.configuration.keys)
+            data = self._bytes_of(message)
         except CodecError as error:
             self.encode_failures += 1
             self.log.error(f"a heartbeat could not be made: {error}")
@@ -225,6 +227,14 @@ class Node:
         self._last = (message.seq, data)
         self.workers.hand(message.seq, self.sent_at, data)
         self.sent()
+
+    def _bytes_of(self, message: Heartbeat) -> bytes:
+        """Raises CodecError."""
+        cluster = self.configuration.cluster
+        if cluster.is_original(self.name):
+            # By the clock of this boot: one that somebody sets would make a listener of OpenHA's call this node dead.
+            return originals.compose(message, cluster, self.name, self._epoch + self.loop.clock())
+        return encode(message, smallest_room(self.configuration.lines, self.name), self.configuration.keys)
 
     def look(self) -> None:
         self.workers.look()
