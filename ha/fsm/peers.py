@@ -66,11 +66,12 @@ class Peer:
     @property
     def silent_at(self) -> float:
         """When the silence will have lasted T."""
-        return max(self.quiet_at, self.not_before)
+        heard = self.since if self.newest is None else max(self.since, self.arrival)
+        return max(heard + self.timeout, self.not_before)
 
     @property
     def quiet_at(self) -> float:
-        """As ``silent_at``, but for what we missed ourselves. Bytes that change in its slot are a sign of life, too."""
+        """When its silence proves something: bytes that change in its slot are a sign of life, too (rule 1)."""
         heard = self.since if self.newest is None else max(self.since, self.arrival)
         return max([heard, *(path.foreign for path in self.paths)]) + self.timeout
 

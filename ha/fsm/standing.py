@@ -167,6 +167,7 @@ class Standings(Ledger):
         if peer is None or event.path.index >= len(peer.paths) or event.view is SlotView.FAILED:
             return
         path, before = peer.paths[event.path.index], peer.looked(self._devices)
+        peer.verdicts.clear()
         accepted = path.last is not None and path.last >= event.begun
         if event.view is SlotView.FOREIGN or (event.view is SlotView.NEW and not accepted):
             path.foreign = max(path.foreign, event.begun)

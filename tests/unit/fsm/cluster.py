@@ -15,10 +15,14 @@ from ha.fsm.events import (
     MessageReceived,
     Note,
     NoteKind,
+    OwnSlot,
     Reply,
     RunScript,
     ScriptEnded,
+    SlotRead,
+    SlotView,
     Tick,
+    Written,
 )
 from ha.fsm.message import Heartbeat, Incarnation
 from ha.fsm.record import NodeRecord, ServiceRecord
@@ -32,17 +36,29 @@ def path(node: str, index: int, timeout: float = T) -> PathConfig:
     return PathConfig(PathId(node, index), label, "net", timeout, f"{node} net eth{index} {timeout:g}")
 
 
+def disk(node: str, index: int, timeout: float = T) -> PathConfig:
+    return PathConfig(PathId(node, index), f"/dev/sdb:{node[-1]}", "dio", timeout, f"{node} dio /dev/sdb {timeout:g}")
+
+
 def config(
     nodes: tuple[str, ...] = ("node1", "node2"),
     services: tuple[str, ...] = ("web",),
     timeout: float = T,
     paths: int = 2,
+    protection: str = "none",
 ) -> ClusterConfig:
+    """``protection`` other than none: each node has a slot on a shared disk as its last path."""
+    lines = [path(n, i, timeout) for n in nodes for i in range(paths)]
+    if protection != "none":
+        lines += [disk(n, paths, timeout) for n in nodes]
     return ClusterConfig(
         cluster="test",
         nodes=nodes,
-        paths=tuple(path(n, i, timeout) for n in nodes for i in range(paths)),
-        services={s: ServiceConfig(s, f"/etc/opensvc/{s}.cluster", nodes, "/bin/true") for s in services},
+        paths=tuple(lines),
+        services={
+            s: ServiceConfig(s, f"/etc/opensvc/{s}.cluster", nodes, "/bin/true", protection=protection)
+            for s in services
+        },
     )
 
 
@@ -59,6 +75,14 @@ class Host:
     replies: list[Reply] = field(default_factory=list)
     outbox: list[Heartbeat] = field(default_factory=list)
     alive: bool = True
+    fenced: str = ""
+    """Why this machine was ended by itself."""
+    guard: float = float("inf")
+    fencing: list[str] = field(default_factory=list)
+    wishes: list[tuple[str, bool]] = field(default_factory=list)
+    look: bool = False
+    seen: dict[PathId, Heartbeat] = field(default_factory=dict)
+    """What the last look at a slot showed."""
     disk_full: bool = False
 
     def state(self, service: str = "web") -> State:
@@ -79,6 +103,14 @@ class Cluster:
         self.hosts: dict[str, Host] = {}
         self.cut: set[tuple[str, str, int]] = set()
         """(sender, receiver, path index) that carries nothing."""
+        self.slots: dict[PathId, Heartbeat] = {}
+        """What is on the shared disk."""
+        self.unwritable: set[str] = set()
+        """Nodes whose writes to the disk fail."""
+        self.unreadable: set[str] = set()
+        """Nodes whose reads of the disk fail."""
+        self.stopping = 0
+        """The exit code of stop scripts."""
         self.commands = 0
         for name in self.config.nodes:
             state = (states or {}).get(name, State.FROZEN_STOP)
@@ -92,6 +124,11 @@ class Cluster:
         host = Host(name, engine, record, notes=old.notes if old else [])
         self.hosts[name] = host
         self._carry_out(host, engine.start(self.now))
+        for each in self.config.paths_of(name):
+            if each.device and name not in self.unwritable:
+                found = self.slots.get(each.id)
+                self.feed(name, OwnSlot(each.id.index, found.incarnation if found is not None else None))
+        host.look = True
         return host
 
     def restart(self, name: str, *, boot: bool = False, **more: object) -> Host:
@@ -108,14 +145,24 @@ class Cluster:
         return effects
 
     def _carry_out(self, host: Host, effects: Effects) -> None:
+        if effects.self_fence:
+            host.fenced = effects.self_fence
+            host.alive = False
+            host.jobs.clear()
+            return
         host.killed += [(k.job, k.force) for k in effects.kill]
         if effects.persist or effects.incarnation:
             if host.disk_full:
                 host.engine.rollback(self.now)
                 return
             host.disk = host.engine.record()
+        if effects.guard is not None:
+            host.guard = effects.guard
         if effects.send is not None:
             host.outbox.append(effects.send)
+        host.look = host.look or effects.look
+        host.fencing += [order.node for order in effects.fence]
+        host.wishes += [(order.service, order.want) for order in effects.arbitrate]
         for run in effects.run:
             assert not any(j.service == run.service for j in host.jobs.values()), "two scripts of a service at once"
             assert next(r for r in host.disk.services if r.name == run.service).state is host.state(run.service)
@@ -127,7 +174,7 @@ class Cluster:
         """Carry messages until nobody has anything more to say at this instant."""
         for _ in range(1000):
             senders = [h for h in self.hosts.values() if h.alive and h.outbox]
-            if not senders:
+            if not senders and not self._looked():
                 return
             for host in senders:
                 messages, host.outbox = host.outbox, []
@@ -135,8 +182,39 @@ class Cluster:
                     self._spread(host.name, message)
         raise AssertionError("the nodes never stop talking")
 
+    def _looked(self) -> bool:
+        """Nodes that want to look at the others' slots do; False where none does."""
+        looking = [h for h in self.hosts.values() if h.alive and h.look]
+        for host in looking:
+            host.look = False
+            self.read(host.name)
+        return bool(looking)
+
+    def read(self, name: str) -> None:
+        """One look at every slot of the others."""
+        host = self.hosts[name]
+        for each in self.config.paths:
+            if not each.device or each.id.node == name:
+                continue
+            message = self.slots.get(each.id)
+            if name in self.unreadable:
+                self.feed(name, SlotRead(each.id, self.now, SlotView.FAILED))
+            elif message is None:
+                self.feed(name, SlotRead(each.id, self.now, SlotView.EMPTY))
+            elif host.seen.get(each.id) == message:
+                self.feed(name, SlotRead(each.id, self.now, SlotView.SAME))
+            else:
+                host.seen[each.id] = message
+                self.feed(name, MessageReceived(message, each.id, self.now))
+                self.feed(name, SlotRead(each.id, self.now, SlotView.NEW))
+
     def _spread(self, sender: str, message: Heartbeat) -> None:
         for each in self.config.paths_of(sender):
+            if each.device:
+                if sender not in self.unwritable and self.hosts[sender].alive:
+                    self.slots[each.id] = message
+                    self.feed(sender, Written(each.id.index, message.seq, self.now))
+                continue
             for name, host in self.hosts.items():
                 if name != sender and host.alive and (sender, name, each.id.index) not in self.cut:
                     self.feed(name, MessageReceived(message, each.id, self.now))
@@ -158,6 +236,7 @@ class Cluster:
             self.now = max(self.now, due)
             for name, host in self.hosts.items():
                 if host.alive and host.engine.next_deadline() <= self.now:
+                    host.look = True
                     self.feed(name, Tick())
             self.settle(scripts)
         self.now = end
@@ -167,7 +246,7 @@ class Cluster:
         while scripts and any(h.jobs for h in self.hosts.values() if h.alive):
             for host in self.hosts.values():
                 for job in list(host.jobs.values()):
-                    self.end(host.name, job.service, 0)
+                    self.end(host.name, job.service, self.stopping if job.kind is ScriptKind.STOP else 0)
             self.deliver()
 
     def end(self, name: str, service: str = "web", code: int = 0, how: Ended = Ended.EXITED) -> ScriptKind:

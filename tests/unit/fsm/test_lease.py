@@ -1,0 +1,372 @@
+"""The lease (docs/safety.md): who runs, and until when, whatever is cut. Each guard has a twin that removes it."""
+
+from dataclasses import replace
+
+import pytest
+
+from ha.fsm import evidence, timing
+from ha.fsm.events import Command, ConfirmDown, Fenced, Guarded, SlotRead, SlotView
+from ha.fsm.lapse import Lapses
+from ha.fsm.standing import Standings
+from ha.fsm.states import Action, Promise, State
+from ha.fsm.timing import DRIFT, Timing
+from tests.unit.fsm.cluster import Cluster, T, config
+
+S = State
+NODES = ("node1", "node2")
+
+
+def leased(protection: str = "disk", **more: object) -> Cluster:
+    """Two nodes with a network path and a shared disk; the service runs on node1."""
+    cluster = Cluster(config(paths=1, protection=protection, **more))  # type: ignore[arg-type]
+    cluster.run(2.5)
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.run(2.0)
+    cluster.ask("node2", Action.UNFREEZE)
+    cluster.run(2.0)
+    assert cluster.states() == ["STARTED", "STOPPED"]
+    return cluster
+
+
+def cut_networks(cluster: Cluster) -> None:
+    cluster.sever("node1", "node2")
+    cluster.sever("node2", "node1")
+
+
+def cut_disk(cluster: Cluster, *names: str) -> None:
+    cluster.unwritable |= set(names)
+    cluster.unreadable |= set(names)
+
+
+def watch(cluster: Cluster, seconds: float, step: float = 0.1) -> list[tuple[float, list[str]]]:
+    """The states of both, whenever they change."""
+    begin, told = cluster.now, []
+    while cluster.now < begin + seconds - 1e-9:
+        cluster.run(step)
+        states = cluster.states()
+        running = [h.name for h in cluster.hosts.values() if h.alive and h.state() in (S.STARTED, S.STARTING)]
+        assert len(running) < 2, (cluster.now - begin, running)
+        if not told or told[-1][1] != states:
+            told.append((round(cluster.now - begin, 3), states))
+    return told
+
+
+def test_all_figures_follow_from_the_timeout():
+    for timeout in (0.2, 0.5, 1.0, 2.5, 10.0, 120.0):
+        timing = Timing(timeout)
+        assert 0 < timing.lease < timing.hard < timing.ended < timeout
+        assert timing.slack > 0, timeout
+        assert (timing.lease + timing.watchdog) * (1 + DRIFT) < timeout * (1 - DRIFT)
+    assert Timing(2.5).watchdog == 1
+    assert Timing(2.0).watchdog == 0
+
+
+def test_all_networks_cut_and_the_disk_alive_it_stays():
+    cluster = leased()
+    cut_networks(cluster)
+    assert watch(cluster, 3 * T) == [(0.1, ["STARTED", "STOPPED"])]
+
+
+def test_every_disk_cut_and_the_networks_alive_it_stays():
+    cluster = leased()
+    cut_disk(cluster, *NODES)
+    assert watch(cluster, 3 * T) == [(0.1, ["STARTED", "STOPPED"])]
+
+
+def test_all_networks_and_the_disk_of_the_active_cut_the_other_takes_it_after_t():
+    cluster = leased()
+    cut_networks(cluster)
+    cut_disk(cluster, "node1")
+    told = watch(cluster, 2 * T)
+    assert [s for _, s in told][-1] == ["STOPPED", "STARTED"]
+    stopped = next(at for at, s in told if s[0] == "STOPPED")
+    started = next(at for at, s in told if s[1] in ("STARTING", "STARTED"))
+    assert stopped <= Timing(T).lease + 0.1
+    assert T - 1 <= started <= T + 0.2
+
+
+def test_all_networks_and_every_disk_cut_nobody_runs_it():
+    cluster = leased()
+    cut_networks(cluster)
+    cut_disk(cluster, *NODES)
+    assert watch(cluster, 3 * T)[-1][1] == ["STOPPED", "STOPPED"]
+    assert "no lease" in cluster.hosts["node2"].engine.waits_for("web", cluster.now)
+    assert any("lapsed" in n.text for n in cluster.hosts["node1"].notes)
+
+
+def test_the_peer_off_and_the_disk_lost_nobody_runs_it_until_an_operator_says_that_it_is_down():
+    cluster = leased()
+    cluster.power_off("node2")
+    cut_disk(cluster, "node1")
+    assert watch(cluster, T)[-1][1][0] == "STOPPED"
+    cluster.feed("node1", ConfirmDown("c", "node2"))
+    cluster.run(1)
+    assert cluster.states()[0] == "STARTED"
+    assert watch(cluster, 3 * T)[-1][1][0] == "STARTED"
+    # It outlives nmond.
+    cluster.restart("node1", lease_until=cluster.now + 4)
+    assert watch(cluster, 3 * T)[-1][1][0] == "STARTED"
+
+
+def test_a_living_node_is_not_confirmed_down():
+    cluster = leased()
+    cluster.feed("node1", ConfirmDown("c", "node2"))
+    reply = cluster.answer("node1", "c")
+    assert reply is not None
+    assert not reply.ok
+
+
+def test_power_off_of_the_active_is_taken_over_after_t():
+    cluster = leased()
+    cluster.power_off("node1")
+    told = watch(cluster, 2 * T)
+    started = next(at for at, s in told if s[1] in ("STARTING", "STARTED"))
+    assert T - 1 <= started <= T + 0.2
+
+
+def test_a_silence_is_not_believed_while_its_slot_cannot_be_read():
+    cluster = leased()
+    cluster.power_off("node1")
+    cluster.unreadable.add("node2")
+    assert watch(cluster, 3 * T)[-1][1][1] == "STOPPED"
+    cluster.unreadable.clear()
+    cluster.run(2)
+    assert cluster.states()[1] == "STARTED"
+
+
+def test_a_slot_that_changes_without_sense_forbids_the_takeover():
+    cluster = leased()
+    cluster.power_off("node1")
+    slot = next(p.id for p in cluster.config.paths_of("node1") if p.device)
+    for _ in range(25):
+        cluster.run(1.0)
+        cluster.feed("node2", SlotRead(slot, cluster.now, SlotView.FOREIGN))
+    assert cluster.states()[1] == "STOPPED"
+    assert any("nothing in it can be accepted" in n.text for n in cluster.hosts["node2"].notes)
+    cluster.run(T + 1.1)
+    assert cluster.states()[1] == "STARTED"
+
+
+def test_a_stop_that_fails_ends_with_the_machine_at_the_hard_deadline():
+    cluster = leased()
+    cluster.stopping = 1
+    began = cluster.now
+    cut_networks(cluster)
+    cut_disk(cluster, "node1")
+    watch(cluster, T - 1.0)
+    host = cluster.hosts["node1"]
+    assert host.fenced
+    assert not host.alive
+    assert cluster.now - began <= T
+    cluster.stopping = 0
+    watch(cluster, T)
+    assert cluster.states()[1] == "STARTED"
+
+
+def test_the_guard_is_told_before_a_start_and_let_go_after_the_stop():
+    cluster = leased()
+    host = cluster.hosts["node1"]
+    timing = Timing(T)
+    assert cluster.now < host.guard <= cluster.now + timing.hard
+    cluster.ask("node1", Action.FREEZE_STOP)
+    cluster.run(1)
+    assert host.guard == float("inf")
+
+
+def test_a_pause_longer_than_the_lease_is_acted_on_before_anything_else():
+    cluster = leased()
+    cluster.now += Timing(T).lease + 0.5
+    effects = cluster.feed("node1", Command("late", "web", Action.FREEZE_START))
+    assert effects.send is not None
+    assert effects.send.services[0].state is S.STOPPING
+    assert [r.kind.value for r in effects.run] == ["stop"]
+    assert not any(r.ok for r in effects.replies)
+
+
+def test_a_lapse_is_final():
+    cluster = leased()
+    cluster.now += Timing(T).lease + 0.5
+    cluster.feed("node1", Guarded(Promise.STOP))
+    assert cluster.states()[0] == "STOPPING"
+    cluster.read("node1")
+    cluster.deliver()
+    assert cluster.states()[0] == "STOPPING"
+    cluster.run(2)
+    assert sorted(cluster.states()) == ["STARTED", "STOPPED"]
+
+
+def test_a_frozen_run_needs_no_lease_once_the_others_know_it():
+    cluster = leased()
+    cluster.ask("node1", Action.FREEZE_START)
+    cluster.run(1)
+    cut_networks(cluster)
+    cut_disk(cluster, *NODES)
+    assert watch(cluster, 3 * T)[-1][1] == ["FROZEN_START", "STOPPED"]
+    assert cluster.hosts["node1"].guard == float("inf")
+    asked = cluster.ask("node1", Action.UNFREEZE)
+    reply = cluster.answer("node1", asked)
+    assert reply is not None
+    assert not reply.ok
+
+
+def test_a_frozen_run_that_nobody_knows_of_yet_is_under_the_lease():
+    cluster = leased()
+    cut_networks(cluster)
+    cut_disk(cluster, *NODES)
+    cluster.ask("node1", Action.FREEZE_START)
+    assert cluster.states()[0] == "FROZEN_START"
+    assert watch(cluster, 2 * T)[-1][1] == ["FROZEN_STOP", "STOPPED"]
+
+
+def test_a_disk_that_nobody_else_reads_renews_nothing():
+    cluster = Cluster(config(paths=1, protection="disk"))
+    cluster.power_off("node2")
+    cluster.run(2 * T)
+    cluster.ask("node1", Action.UNFREEZE)
+    assert watch(cluster, 3 * T)[-1][1][0] == "STOPPED"
+    assert "not proven to be shared" in cluster.hosts["node1"].engine.waits_for("web", cluster.now)
+
+
+def test_a_disk_proven_once_is_proven_again_by_our_own_last_message():
+    cluster = leased()
+    cluster.power_off("node2")
+    cluster.restart("node1", boot=True)
+    assert watch(cluster, 2 * T)[-1][1][0] == "STARTED"
+
+
+def test_nmond_that_comes_back_after_its_lease_stops_what_it_finds():
+    cluster = leased()
+    cluster.power_off("node1")
+    cluster.now += 2.0
+    cluster.restart("node1", lease_until=cluster.now - 0.1)
+    assert cluster.states()[0] == "STOPPING"
+
+
+def test_nmond_that_comes_back_within_its_lease_adopts_what_it_finds():
+    cluster = leased()
+    cluster.power_off("node1")
+    cluster.now += 2.0
+    cluster.restart("node1", lease_until=cluster.now + 2.9)
+    assert watch(cluster, 2 * T)[-1][1] == ["STARTED", "STOPPED"]
+
+
+def test_without_the_promise_that_is_asked_for_nothing_is_started():
+    conf = config(paths=1, protection="disk")
+    cluster = Cluster(replace(conf, self_fence=Promise.REBOOT))
+    cluster.run(2.5)
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.run(2.5)
+    assert cluster.states()[0] == "STOPPED"
+    cluster.feed("node1", Guarded(Promise.REBOOT))
+    cluster.run(1.0)
+    assert cluster.states()[0] == "STARTED"
+
+
+def test_nothing_is_taken_over_from_a_node_that_promised_nothing():
+    cluster = leased()
+    cluster.feed("node1", Guarded(Promise.NONE))
+    cluster.run(2)
+    cluster.power_off("node1")
+    assert watch(cluster, 3 * T)[-1][1][1] == "STOPPED"
+    assert "promised nothing" in cluster.hosts["node2"].engine.waits_for("web", cluster.now)
+
+
+def test_stonith_takes_over_only_after_a_fencing_that_succeeded():
+    cluster = leased("stonith")
+    cluster.power_off("node1")
+    watch(cluster, T + 1)
+    other = cluster.hosts["node2"]
+    assert other.fencing == ["node1"]
+    assert cluster.states()[1] == "STOPPED"
+    cluster.feed("node2", Fenced("node1", False, "no answer"))
+    watch(cluster, 9.5)
+    assert cluster.states()[1] == "STOPPED"
+    watch(cluster, 2)
+    assert other.fencing == ["node1", "node1"]
+    cluster.feed("node2", Fenced("node1", True))
+    cluster.run(0.1)
+    assert cluster.states()[1] == "STARTED"
+
+
+def test_with_disk_and_stonith_a_fencing_replaces_the_disk():
+    cluster = leased("disk+stonith")
+    cluster.power_off("node1")
+    cluster.unreadable.add("node2")
+    watch(cluster, T - 1)
+    assert cluster.hosts["node2"].fencing == []
+    watch(cluster, 3)
+    assert cluster.hosts["node2"].fencing == []  # it has no lease of its own any more
+    cluster.feed("node2", Fenced("node1", True))
+    cluster.run(2)
+    assert cluster.states()[1] == "STARTED"
+
+
+@pytest.mark.parametrize("order", [("node1", "node2"), ("node2", "node1")])
+def test_both_claim_at_once_with_only_the_disk_between_them(order):
+    cluster = Cluster(config(paths=1, protection="disk"))
+    cluster.run(2.5)
+    cut_networks(cluster)
+    cluster.run(T / 2)
+    for name in order:
+        cluster.ask(name, Action.UNFREEZE)
+    watch(cluster, 5.0)
+    assert sorted(cluster.states()) == ["STARTED", "STOPPED"]
+
+
+def test_twin_a_lease_longer_than_t_runs_twice(monkeypatch):
+    """Shows that the watch over the cuts finds a dual run."""
+    monkeypatch.setattr(timing, "LEASE", 1.5)
+    cluster = leased()
+    cut_networks(cluster)
+    cut_disk(cluster, "node1")
+    with pytest.raises(AssertionError, match=r"node1.*node2"):
+        watch(cluster, 2 * T)
+
+
+def test_twin_a_failed_read_that_counts_takes_over(monkeypatch):
+    """Shows that the unreadable slot is what holds the takeover back."""
+    real = Standings._on_read
+
+    def blind(self, event, now):
+        real(self, replace(event, view=SlotView.SAME), now)
+
+    monkeypatch.setattr(Standings, "_on_read", blind)
+    cluster = leased()
+    cluster.power_off("node1")
+    cluster.unreadable.add("node2")
+    assert watch(cluster, 2 * T)[-1][1][1] == "STARTED"
+
+
+def test_twin_any_disk_renews_a_lease_where_the_proof_is_left_out(monkeypatch):
+    """Shows that the missing proof is what keeps a lonely node from starting."""
+
+    def trusting(self, event):
+        self._shared[event.index] = None
+        self._see_devices()
+
+    monkeypatch.setattr(Standings, "_on_own_slot", trusting)
+    cluster = Cluster(config(paths=1, protection="disk"))
+    cluster.power_off("node2")
+    cluster.run(2 * T)
+    cluster.ask("node1", Action.UNFREEZE)
+    assert watch(cluster, 3 * T)[-1][1][0] == "STARTED"
+
+
+def test_twin_a_pause_that_is_not_looked_at_first_lets_a_heartbeat_of_a_run_out(monkeypatch):
+    """Shows that the look at the lease comes before the event."""
+    monkeypatch.setattr(Lapses, "_look_at_leases", lambda self, now: None)
+    cluster = leased()
+    cluster.now += Timing(T).lease + 0.5
+    effects = cluster.feed("node1", Command("late", "web", Action.FREEZE_START))
+    assert effects.send is not None
+    assert effects.send.services[0].state is S.FROZEN_START
+
+
+def test_twin_a_promise_that_is_not_asked_for_is_taken_over_from(monkeypatch):
+    """Shows that the missing promise is what holds the takeover back."""
+    monkeypatch.setattr(evidence, "_unpromised", lambda peer, entry, terms: "")
+    cluster = leased()
+    cluster.feed("node1", Guarded(Promise.NONE))
+    cluster.run(2)
+    cluster.power_off("node1")
+    assert watch(cluster, 2 * T)[-1][1][1] == "STARTED"
