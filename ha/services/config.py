@@ -180,15 +180,11 @@ def interpret(ini: Ini, path: str, name: str, host: str, launchers: bool = True)
 
 def validate(ini: Ini, path: str, name: str) -> list[Problem]:
     """All that is wrong on any node of the service, in the order of lines."""
+    section = ini.sections.get(DEFAULT) or Section(DEFAULT, 0)
+    plain = _typed(section, SERVICE_KEYS, _Scopes("", (), ()), False, [])
+    hosts = (*plain.words("nodes"), plain.text("drpnode"), *plain.words("drpnodes"))
     found: set[Problem] = set()
-    try:
-        hosts: Iterable[str] = interpret(ini, path, name, "").everywhere
-    except ConfigError as error:
-        found.update(error.problems)
-        section = ini.sections.get(DEFAULT)
-        entries = [e for key in ("nodes", "drpnodes") if section and (e := section.find(key))]
-        hosts = [word for entry in entries for word in re.split(r"[\s,]+", entry.value)]
-    for host in hosts:
+    for host in {host for host in hosts if host} or {""}:
         try:
             interpret(ini, path, name, host)
         except ConfigError as error:
@@ -226,6 +222,7 @@ def _typed(
     typed: dict[str, Any] = {key.name: key.default for key in known.values() if key.default is not None}
     extra: dict[str, str] = {}
     ranks: dict[str, int] = {}
+    wrong_keys: set[str] = set()
     for entry in section.entries:
         name = entry.name if entry.name in known else entry.name.lower()
         key = known.get(name)
@@ -236,6 +233,7 @@ def _typed(
             value: Any = key.parse(entry.value) if key else entry.value
         except ValueError as error:
             problems.append(Problem(entry.line, section.name, f"{entry.key}: {error}"))
+            wrong_keys.add(name)
             continue
         rank = scopes.rank(entry.scope)
         if rank >= ranks.get(name, 0) and rank >= 0:
@@ -245,14 +243,12 @@ def _typed(
             else:
                 extra[entry.name] = entry.value
     for key in known.values():
-        if key.required and typed.get(key.name) is None:
-            where = f" on {scopes.node}" if section.find(key.name) or _scoped(section, key.name) else ""
-            problems.append(Problem(section.line, section.name, f"{key.name} is missing{where}: {key.doc}"))
+        if key.required and typed.get(key.name) is None and key.name not in wrong_keys:
+            elsewhere = any(entry.name.lower() == key.name for entry in section.entries)
+            where = f" on {scopes.node}" if elsewhere else ""
+            text = f"{key.name} is missing{where}: {key.doc}"
+            problems.append(Problem(section.line, section.name, text, incomplete=True))
     return Values(typed, extra)
-
-
-def _scoped(section: Section, name: str) -> bool:
-    return any(entry.name.lower() == name for entry in section.entries)
 
 
 def _misplaced(entry: Entry, key: Key | None, scopes: _Scopes, known: dict[str, Key], open_keys: bool) -> str:
@@ -297,7 +293,7 @@ def _resources(ini: Ini, scopes: _Scopes, problems: list[Problem]) -> Iterator[R
         resource = cls(section.name, values)
         for name, text in resource.problems():
             found = section.find(name, scopes.node) or section.find(name)
-            problems.append(Problem(found.line if found else section.line, section.name, text))
+            problems.append(Problem(found.line if found else section.line, section.name, f"{name} {text}", not found))
         yield resource
 
 

@@ -20,14 +20,12 @@ def split(param: str) -> tuple[str, str, str]:
     return section, key, scope
 
 
-def put(ini: Ini, param: str, value: str) -> tuple[str, str, str]:
-    """Change ``ini``; returns what ``split`` does. Raises ServiceError."""
-    section, key, scope = split(param)
+def put(ini: Ini, param: str, value: str) -> None:
+    """Change ``ini``, not yet the file. Raises ServiceError."""
     try:
-        ini.put(section, key, scope, value)
+        ini.put(*split(param), value)
     except ValueError as error:
         raise ServiceError(str(error)) from None
-    return section, key, scope
 
 
 def set_value(path: str, service: str, param: str, value: str) -> list[Problem]:
@@ -36,12 +34,12 @@ def set_value(path: str, service: str, param: str, value: str) -> list[Problem]:
     Returns what else is wrong with the file: a section is built key by key, and is not whole before the last.
     """
     ini = read(path)
-    section, key, scope = put(ini, param, value)
+    before = {(each.section, each.text) for each in validate(ini, path, service)}
+    put(ini, param, value)
     problems = validate(ini, path, service)
-    there = ini.sections.get(section)
-    entry = there.find(key, scope) if there else None
-    if entry is not None and (blamed := [p for p in problems if p.line == entry.line]):
-        raise ServiceError(f"{param} is left as it was: {blamed[0].text}")
+    for each in problems:
+        if not each.incomplete and (each.section, each.text) not in before:
+            raise ServiceError(f"{param} is left as it was: [{each.section}] {each.text}")
     write(path, ini.text())
     return problems
 

@@ -31,6 +31,8 @@ class Problem:
     """From 1; 0 where no line is to blame."""
     section: str
     text: str
+    incomplete: bool = False
+    """Nothing that stands there is wrong, but something is missing."""
 
     def told(self, path: str) -> str:
         """One line for people: ``FILE:LINE: [SECTION] TEXT``."""

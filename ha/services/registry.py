@@ -36,9 +36,11 @@ def driver(group: str, kind: str) -> type[Resource]:
             module, _, name = found.partition(":")
             loaded: type[Resource] = getattr(import_module(f"ha.services.resources.{module}"), name)
             return loaded
-    known = ", ".join(known for (of, known) in _DRIVERS if of == group)
+    known = ", ".join(kinds(group))
     if not known:
         raise ServiceError(f"{group} is not a kind of resource; there are: {', '.join(GROUPS)}")
+    if not kind:
+        raise ServiceError(f"type is missing; there are: {known}")
     raise ServiceError(f"type {kind!r} is not known for {group}; there are: {known}")
 
 
