@@ -10,14 +10,13 @@ from ha.fsm import original
 from ha.fsm.commands import Commands
 from ha.fsm.events import MessageReceived, NoteKind
 from ha.fsm.evidence import holds
+from ha.fsm.freshness import BELIEVED_COUNTER
 from ha.fsm.identity import node_id
-from ha.fsm.message import MAX_COUNTER, Ack, Handover, Heartbeat, Incarnation, ServiceEntry
+from ha.fsm.message import Ack, Handover, Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.peers import Heard, Peer
 from ha.fsm.service import Service
 from ha.fsm.states import State
 
-BELIEVED_COUNTER = MAX_COUNTER - 2**20
-"""No node ever counts its starts that far: whoever says so forges, and the rest must do for all starts to come."""
 LOOK_S = 0.002
 """After a claim was sent, so long what arrives is listened to before it may be settled: claim, then look."""
 
@@ -131,11 +130,14 @@ class Hearing(Commands):
     def _check_own_incarnation(self, peer: Peer, now: float) -> None:
         """A peer that has seen a later life of ours than this one: we were reinstalled or restored. Go above it."""
         ack = peer.ack_of(self.id)
-        if ack is None or ack.incarnation == self.incarnation:
+        if ack is not None:
+            self._rise_above(ack.incarnation, f"{peer.name} has seen")
+
+    def _rise_above(self, life: Incarnation, who: str) -> None:
+        """Where ``life`` is a later one of this node than the present one, the others would refuse us: go above it."""
+        if life == self.incarnation or not self.incarnation.counter <= life.counter <= BELIEVED_COUNTER:
             return
-        if ack.incarnation.counter < self.incarnation.counter or ack.incarnation.counter > BELIEVED_COUNTER:
-            return
-        self.incarnation = Incarnation(ack.incarnation.counter + 1, self.incarnation.nonce)
+        self.incarnation = Incarnation(life.counter + 1, self.incarnation.nonce)
         self.seq = 0
         self.outgoing.clear()
         self._unproven_until.clear()
@@ -144,7 +146,7 @@ class Hearing(Commands):
         self._bumped = self._send_now = True
         for name in self._claims:
             self._put(name, replace(self.services[name], claim_seq=0))
-        text = f"{peer.name} has seen a later incarnation of this node: ours is now {self.incarnation.counter}"
+        text = f"{who} a later incarnation of this node: ours is now {self.incarnation.counter}"
         self._note(NoteKind.PEER, "", text)
 
     def _message(self, now: float) -> Heartbeat:
@@ -152,7 +154,8 @@ class Hearing(Commands):
             told = (s.entry(self.leaving) for s in self.services.values())
             self._entries = tuple(sorted(told, key=lambda e: e.id))
         self.seq += 1
-        self.outgoing.add(self.seq, now, now - self._longest_lease)
+        if self.leases:
+            self.outgoing.add(self.seq, now, now - self._longest_lease)
         for name in [*self._claims, *self._freezing]:
             service = self.services[name]
             if service.claim_seq == 0:
@@ -160,9 +163,9 @@ class Hearing(Commands):
                 self._put_quietly(name, replace(service, claim_seq=self.seq, claimed_at=now, claim_saw=saw))
                 self._wakes[name] = now + LOOK_S
         acks = [
-            Ack(node_id(p.name), p.newest.incarnation, tuple(path.seq for path in p.paths))
+            Ack(node_id(p.name), life, tuple(path.seq for path in p.paths))
             for p in self.peers.values()
-            if p.newest is not None and not original.is_original(p)
+            if (life := p.life) is not None and not original.is_original(p)
         ]
         handovers = [Handover(s.id, node_id(s.record.handover)) for s in self.services.values() if s.record.handover]
         return Heartbeat(

@@ -6,14 +6,16 @@ It must not know what it is searched for.
 """
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
 from ha.fsm.evidence import Verdict
 from ha.fsm.hearing import LOOK_S
+from ha.fsm.lease import Outgoing
 from ha.fsm.message import Heartbeat
 from ha.fsm.peers import Peer, PeerPath
-from ha.fsm.record import ServiceRecord
+from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.service import Service
 from ha.simulation.coverage import WatchedEngine
 
@@ -41,16 +43,36 @@ class Probe(WatchedEngine):
                 p.name,
                 p.timeout,
                 p.since,
-                [PeerPath(path.config, path.seq, path.last, path.up) for path in p.paths],
+                [PeerPath(path.config, path.seq, path.last, path.up, path.read, path.foreign) for path in p.paths],
                 p.not_before,
                 p.newest,
                 p.arrival,
                 p.silent,
+                p.down,
+                p.down_at_seq,
                 p.entries,
             )
             for name, p in self.peers.items()
         }
+        if self.leases:
+            self._copy_leases(twin)
         return twin
+
+    def _copy_leases(self, twin: "Probe") -> None:
+        leases = {id(lease): copy(lease) for lease in self.leases.values()}
+        theirs = twin.__dict__
+        theirs["leases"] = {key: leases[id(lease)] for key, lease in self.leases.items()}
+        theirs["_covers"] = {name: leases[id(lease)] for name, lease in self._covers.items()}
+        mine = self.outgoing
+        theirs["outgoing"] = Outgoing(
+            mine.first, mine.sent.copy(), {index: told.copy() for index, told in mine.confirmed.items()}
+        )
+        for name in ("_held", "_lapsed", "_freezing", "_ending", "_shared", "_unproven_until", "_shared_once"):
+            theirs[name] = self.__dict__[name].copy()
+
+    def record(self) -> NodeRecord:
+        """Without what was heard last: here a stranger may send every old message again to a machine that forgot it."""
+        return replace(super().record(), heard=())
 
     @property
     def wakes(self) -> Iterable[tuple[str, float]]:
