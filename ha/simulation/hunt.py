@@ -90,16 +90,17 @@ def hunt(
     given: Mapping[str, Texts] | None = None,
     progress: Callable[[Tally], None] = lambda tally: None,
     twice: bool = False,
+    enough: Callable[[Tally], bool] = lambda tally: False,
 ) -> Tally:
-    """Every seed's history. ``seconds``: of real time, after which no further batch is begun. ``planner`` and ``given``
-    reach the other processes by fork."""
+    """Every seed's history. ``seconds``: of real time, after which no further batch is begun; nor is one where what
+    there is was ``enough``. ``planner`` and ``given`` reach the other processes by fork."""
     began = time.monotonic()
     total = Tally()
 
     def over() -> bool:
         total.wall = time.monotonic() - began
         progress(total)
-        return seconds is not None and total.wall >= seconds
+        return enough(total) or (seconds is not None and total.wall >= seconds)
 
     batches = _batches(seeds)
     if jobs <= 1:

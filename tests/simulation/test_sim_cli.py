@@ -189,6 +189,17 @@ def test_a_hunt_names_what_a_search_reached_and_it_did_not(folder: Path, capsys:
     assert "not what ezha sim explore --json tells" in capsys.readouterr().err
 
 
+def test_a_hunt_ends_where_nothing_is_missing_any_more(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, cells in (("a", ["STOPPED × FROZEN_STOP × claim"]), ("b", ["STARTING × FROZEN_STOP × start done"])):
+        (folder / name).write_text(json.dumps({"cells": cells}))
+    words = ["sim", "hunt", "--seeds", "1..999", "--jobs", "1", "--hours", "0.01", "--until-covered"]
+    assert main([*words, "--coverage", "a", "--coverage", "b"]) == 0
+    told = capsys.readouterr().out
+    assert "2 of the 2 cells that the search reached" in told and "999" not in told
+    assert main(words) == 1
+    assert "say which cells" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("blind")
 def test_a_hunt_tells_the_command_for_each_violation(capsys: pytest.CaptureFixture[str], conf: str) -> None:
     words = ["sim", "hunt", "--seeds", "1..3", "--jobs", "1", "--hours", "0.02", "--conf", conf]

@@ -58,8 +58,12 @@ def _parser() -> Parser:
     sub.add_argument("--twice", action="store_true", help="run each history twice, and compare the two byte for byte")
     sub.add_argument("--cells", action="store_true", help="list every cell that was reached")
     sub.add_argument(
-        "--coverage", metavar="FILE", help="name the cells that a search reached (explore --json) and the hunt did not"
+        "--coverage",
+        action="append",
+        metavar="FILE",
+        help="name the cells that a search reached (explore --json; may be given again) and the hunt did not",
     )
+    sub.add_argument("--until-covered", action="store_true", help="stop once none of these is missing")
     _add_cluster(sub)
     sub = add("shrink", "find the shortest history that still goes wrong, and save it as a scenario file", _shrink)
     sub.add_argument("what", metavar="SEED|FILE")
@@ -137,6 +141,11 @@ def _hunt(options: argparse.Namespace) -> int:
     seeds = hunting.chosen(options.seeds, options.minutes)
     reachable = None if options.coverage is None else hunting.explored(options.coverage)
     seconds = None if options.minutes is None else options.minutes * 60.0
+    if options.until_covered and reachable is None:
+        raise CliError("--until-covered: say which cells: --coverage FILE")
+
+    def enough(tally: hunt.Tally) -> bool:
+        return bool(options.until_covered and reachable is not None and not hunting.missing(tally, reachable))
 
     def planner(seed: int) -> Plan:
         return given.drawn(seed, options.hours, options.rules, own, made)
@@ -154,7 +163,7 @@ def _hunt(options: argparse.Namespace) -> int:
     planner(0)  # what cannot be planned is told here, not by a process of the pool
     with hunting.bar(len(seeds) if isinstance(seeds, range) else None) as show:
         try:
-            hunt.hunt(seeds, jobs, seconds, planner, own, keep, options.twice)
+            hunt.hunt(seeds, jobs, seconds, planner, own, keep, options.twice, enough)
         except KeyboardInterrupt:
             interrupted = True
     say("\n".join(hunting.summary(last, jobs, again)))

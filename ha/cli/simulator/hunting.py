@@ -111,21 +111,29 @@ def cells(tally: Tally) -> list[str]:
     return [f"{tally.cells[cell]:>12,}  {cell}" for cell in in_order(tally.cells)]
 
 
-def explored(path: str) -> list[Cell]:
-    """The cells that ``ezha sim explore --json`` told. Raises CliError."""
+def explored(paths: Iterable[str]) -> list[Cell]:
+    """The cells that ``ezha sim explore --json`` told, of one search or of several. Raises CliError."""
+    return in_order(cell for path in paths for cell in _explored(path))
+
+
+def _explored(path: str) -> list[Cell]:
     try:
         with open(path, encoding="utf-8") as file:
             told = json.loads(file.read(MAX_EXPLORED))
-        return in_order(parse(str(text)) for text in told["cells"])
+        return [parse(str(text)) for text in told["cells"]]
     except OSError as error:
         raise CliError(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise CliError(f"{path}: not what ezha sim explore --json tells") from None
 
 
+def missing(tally: Tally, reachable: list[Cell]) -> list[Cell]:
+    return [cell for cell in reachable if not tally.cells[cell]]
+
+
 def compared(tally: Tally, reachable: list[Cell]) -> list[str]:
     """Which of the cells that a search of all histories reached did the hunt not reach?"""
-    missed = [cell for cell in reachable if not tally.cells[cell]]
+    missed = missing(tally, reachable)
     lines = [f"{len(reachable) - len(missed)} of the {len(reachable)} cells that the search reached"]
     return lines + [f"not reached: {cell}" for cell in missed]
 
