@@ -72,7 +72,8 @@ class Runner:
         The controller keeps its lock there: a command that nobody could end still holds it, and so no other action
         begins beside it.
         """
-        self._env = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", **(env or {})}
+        self.env: Mapping[str, str] = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", **(env or {})}
+        """What every program finds in its environment."""
         self._keep = keep
 
     def run(
@@ -103,7 +104,7 @@ class Runner:
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if output is None else output,
                 stderr=subprocess.PIPE if output is None else output,
-                env={**self._env, **(env or {})},
+                env={**self.env, **(env or {})},
                 cwd="/",
                 pass_fds=() if leaves else tuple(self._keep()),
             )
@@ -239,8 +240,11 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _call(function: Callable[[], bytes], writer: int) -> None:
-    """In the child: never returns. It holds nothing of ours: neither our lock (a look changes nothing, and must not keep
-    the next action waiting when it hangs) nor our output (whoever reads that waits for its end)."""
+    """In the child: never returns.
+
+    It holds nothing of ours: neither our lock (a look changes nothing, and must not keep the next action waiting when
+    it hangs) nor our output (whoever reads that waits for its end).
+    """
     try:
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):

@@ -4,6 +4,7 @@ namespaces of two nodes. Each test leaves the nodes as it found them.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -484,3 +485,130 @@ def test_a_mount_that_hangs_holds_up_nobody(disk: Disk) -> None:
         server.kill()
         server.wait()
         disk.lab.exec("node1", ["umount", "-l", hung])
+
+
+# ------------------------------------------------------------------------------------------------------ applications
+
+
+@pytest.fixture
+def folder(nodes: Lab) -> Iterator[Path]:
+    """``svc1.d`` of node1, as the machine sees it. What a test has left running in the node is ended."""
+    etc = Path(nodes.files("node1")) / "etc/opensvc"
+    (etc / "svc1.d").mkdir(parents=True, exist_ok=True)
+    yield etc / "svc1.d"
+    shutil.rmtree(etc / "svc1.d")
+    nodes.exec(
+        "node1", ["sh", "-c", "pkill -KILL -f svc1-daemon; kill $(cat /run/svc1.pid); rm -rf /run/opensvc /run/svc1*"]
+    )
+
+
+def script(path: Path, body: str) -> str:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return f"/etc/opensvc/svc1.d/{path.name}"
+
+
+_DAEMON = """\
+case $1 in
+start) echo starting; sleep "${DELAY:-0}"; sleep 1000 >/dev/null 2>&1 & echo $! >/run/svc1.pid ;;
+stop) kill "$(cat /run/svc1.pid)" 2>/dev/null; rm -f /run/svc1.pid ;;
+status) [ -e /run/svc1.pid ] && kill -0 "$(cat /run/svc1.pid)" 2>/dev/null ;;
+esac"""
+
+
+def test_launchers_are_called_in_order_and_told_what_to_do(nodes: Lab, folder: Path) -> None:
+    app = Section(nodes, "node1", "app")
+    assert app.ok("status").notes == ["no checkup scripts"]
+    path = script(folder / "weblauncher", _DAEMON)
+    for link in ("S10weblauncher", "K90weblauncher", "C10weblauncher"):
+        (folder / link).symlink_to("weblauncher")
+    script(folder / "S05first", 'echo "$OPENSVC_SVCNAME $1" >>/run/svc1.first')
+    assert app.state == "down"
+    started = app.ok("start")
+    spawned = [line for line in started.lines if "spawn" in line]
+    base = os.path.dirname(path)
+    assert spawned == [f"INFO spawn: {base}/S05first start", f"INFO spawn: {base}/S10weblauncher start"]
+    assert re.search(
+        r"INFO start done in 0:00:0\d\.\d+ - ret 0 - logs in /var/tmp/opensvc/svc_svc1_S10web", started.log
+    )
+    assert run(nodes, "node1", "cat", "/run/svc1.first") == "svc1 start\n"
+    assert app.state == "up"
+    assert run(nodes, "node1", "cat", "/var/tmp/opensvc/svc_svc1_S10weblauncher.log") == "starting\n"
+    again = app.ok("start")
+    assert (again.lines, again.activated) == (["INFO is already up"], False)
+    assert app.ok("status", avail="down").state == "n/a", "its launchers may lie on what is down"
+    (folder / "C20broken").symlink_to("/bin/false")
+    assert app.state == "warn"
+    app.ok("stop")
+    assert app.state == "down"
+    app.ok("stop")
+
+
+def test_a_launcher_that_fails_fails_the_start_and_not_the_stop(nodes: Lab, folder: Path) -> None:
+    app = Section(nodes, "node1", "app")
+    script(folder / "S10bad", "echo no such database >&2; exit 3")
+    script(folder / "K10bad", "exit 4")
+    failed = app.call("start")
+    assert failed.error == "/etc/opensvc/svc1.d/S10bad exited 3: no such database"
+    assert failed.activated
+    assert "ERROR /etc/opensvc/svc1.d/K10bad exited 4" in app.ok("stop").lines
+    (folder / "S10bad").chmod(0o644)
+    assert app.call("start").error == "/etc/opensvc/svc1.d/S10bad cannot be run: make it executable, or remove it"
+    script(folder / "S10bad", "sleep 1000 & sleep 1000")
+    slow = Section(nodes, "node1", "app", start_timeout="0.3").call("start")
+    assert "did not end in time" in slow.error
+    assert "sleep" not in run(nodes, "node1", "sh", "-c", "cat /proc/[0-9]*/comm").split(), "nor what it started"
+
+
+def test_a_program_in_the_foreground(nodes: Lab, folder: Path) -> None:
+    """It goes on when svcmgr has ended, is found again, and is ended with all that it started, deaf or not."""
+    body = "trap '' TERM; sh -c 'exec sleep 1000' & while :; do sleep 0.1; done"
+    program = script(folder / "svc1-daemon", body)
+    app = Section(nodes, "node1", "app#1", type="simple", start=f"{program} one 'two words'", stop_timeout="1")
+    assert app.state == "down"
+    started = app.ok("start")
+    assert "INFO spawn: /etc/opensvc/svc1.d/svc1-daemon one two words" in started.lines
+    assert app.state == "up"
+    assert not app.ok("start").activated
+    pid, _ = run(nodes, "node1", "cat", "/run/opensvc/svc1.app#1.session").split()
+    run(nodes, "node1", "kill", "-KILL", pid)
+    seen = app.ok("status")
+    assert seen.state == "warn"
+    assert "has ended, and left pid" in seen.notes[0]
+    assert "left pid" in app.call("start").error, "nothing is started beside what is left"
+    assert "SIGTERM to pid" in app.ok("stop").log
+    assert app.state == "down"
+    app.ok("start")
+    stopped = app.ok("stop")
+    assert "SIGKILL to pid" in stopped.log
+    assert "svc1-daemon" not in run(nodes, "node1", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    ended = Section(nodes, "node1", "app#2", type="simple", start="/bin/false").call("start")
+    assert ended.error.startswith("false ended at once")
+    missing = Section(nodes, "node1", "app#2", type="simple", start="/bin/nothing").call("start")
+    assert missing.error == "/bin/nothing: No such file or directory"
+
+
+def test_a_program_that_leaves_a_daemon(nodes: Lab, folder: Path) -> None:
+    """``start`` returns when the check says up, ``stop`` when it says down."""
+    path = script(folder / "svc1-daemon", _DAEMON)
+    late = script(folder / "late", f"DELAY=0.4 {path} start >/dev/null 2>&1 &")
+    commands = {name: f"{path} {word}" for name, word in (("stop", "stop"), ("check", "status"))}
+    app = Section(nodes, "node1", "app#1", type="forking", start=late, **commands)
+    assert app.state == "down"
+    assert app.ok("start").took > 0.4
+    assert app.state == "up"
+    assert not app.ok("start").activated
+    app.ok("stop")
+    assert app.state == "down"
+    app.ok("stop")
+    never = Section(
+        nodes,
+        "node1",
+        "app#1",
+        type="forking",
+        start="/bin/true",
+        stop="/bin/true",
+        check="/bin/false",
+        start_timeout="0.3",
+    )
+    assert never.call("start").error == "does not come up: /bin/false exited 1"

@@ -17,7 +17,7 @@ from ha.services.context import Context
 from ha.services.errors import ResourceError, StillRunning
 from ha.services.keys import Key, Kind, Values
 from ha.services.resource import Resource
-from ha.services.resources import mounts, users
+from ha.services.resources import mounts, processes, users
 from ha.services.resources.mounts import Mount
 from ha.services.resources.steps import Budget, attempt, must, until
 from ha.services.state import State, Status
@@ -243,7 +243,7 @@ class Fs(Resource):
         return ("mount", *kind, *(("-o", options) if options else ()), self.device, self.point)
 
     def _unmount(self, ctx: Context, seen: Mount, budget: Budget) -> None:
-        callers = users.ancestors()
+        callers = processes.ancestors()
         for attempted in range(1, _TRIES + 1):
             forced = ("-f",) if attempted > 1 and self.type in _NETWORK else ()
             done = attempt(ctx, ("umount", *forced, self.point), budget)
@@ -254,13 +254,13 @@ class Fs(Resource):
                 raise ResourceError(self._why_busy(done.why(), using, callers))
             self._end(ctx, [user for user in using if user.pid not in callers and user.pid != 1], attempted, budget)
 
-    def _users(self, ctx: Context, seen: Mount) -> list[users.User]:
+    def _users(self, ctx: Context, seen: Mount) -> list[processes.Process]:
         try:
             return users.find(ctx, seen)
         except OSError as error:
             raise ResourceError(f"who uses {self.point} cannot be found: {error.strerror or error}") from None
 
-    def _end(self, ctx: Context, using: list[users.User], attempted: int, budget: Budget) -> None:
+    def _end(self, ctx: Context, using: list[processes.Process], attempted: int, budget: Budget) -> None:
         """SIGTERM the first time, SIGKILL after that. What they wrote goes to the disk first."""
         try:
             attempt(ctx, ("sync", "-f", self.point), Budget(min(_SYNC_S, budget.left())))
@@ -269,11 +269,11 @@ class Fs(Resource):
         number = signal.SIGTERM if attempted == 1 else signal.SIGKILL
         for user in using:
             ctx.log.warning(f"{self.point} is busy: {number.name} to {user}")
-        users.end(using, number)
+        processes.end(using, number)
         end = Budget(budget.left(_TERM_S))
-        users.gone(using, end.left_or_none)
+        processes.gone(using, end.left_or_none)
 
-    def _why_busy(self, why: str, using: list[users.User], callers: set[int]) -> str:
+    def _why_busy(self, why: str, using: list[processes.Process], callers: set[int]) -> str:
         below = [
             each.point for each in mounts.table() if each.point != self.point and mounts.within(each.point, self.point)
         ]
