@@ -99,7 +99,7 @@ def _remove_line(layout: Layout, name: str) -> None:
 
 def _remove_offline(layout: Layout, name: str, override: bool) -> None:
     """The line, the record and the state files of a service, while no nmond can write them."""
-    from ha.fsm.evidence import may_run
+    from ha.fsm.record import may_run
     from ha.node.boot import boot_identity
     from ha.node.lock import HeldError, node_lock
     from ha.node.names import valid_name

@@ -37,6 +37,7 @@ from ha.fsm.events import (
     Tick,
     Written,
 )
+from ha.fsm.freshness import last_heard
 from ha.fsm.hearing import Hearing
 from ha.fsm.lease import FOREVER, NEVER
 from ha.fsm.machine import Facts
@@ -149,6 +150,8 @@ class Engine(Hearing):
             self._on_read(event, now)
         elif isinstance(event, OwnSlot):
             self._on_own_slot(event)
+            if event.found is not None:
+                self._rise_above(event.found, f"the slot of {self.node} shows")
         elif isinstance(event, Arbitrated):
             self._on_arbitrated(event)
         self._renew(now)
@@ -221,7 +224,9 @@ class Engine(Hearing):
         known = tuple(s.record for s in self.services.values())
         down = tuple((p.name, *p.down_at_seq, p.down) for p in self.peers.values() if p.down)
         shared = tuple(sorted(self._shared_once))
-        return NodeRecord(self.incarnation.counter, (*known, *self._strays.values()), self._lost, shared, down)
+        last = (last_heard(p.name, p.newest, p.before) for p in self.peers.values() if not original.is_original(p))
+        heard = tuple(each for each in last if each is not None)
+        return NodeRecord(self.incarnation.counter, (*known, *self._strays.values()), self._lost, shared, down, heard)
 
     def status(self, now: float) -> list[dict[str, object]]:
         """Of every service: its states on all nodes, and what is being waited for, in words."""
@@ -286,6 +291,7 @@ class Engine(Hearing):
                     "silent": p.silent,
                     "not_before": p.not_before,
                     "newest": snapshot.dump(p.newest),
+                    "before": snapshot.dump(p.before),
                     "down": [p.down, *p.down_at_seq],
                     "paths": [
                         [path.config.text, path.seq, path.last, path.up, _told(path.read), _told(path.foreign)]
@@ -428,7 +434,8 @@ class Engine(Hearing):
             paths = [replace(kept[p.text], config=p) if p.text in kept else PeerPath(p) for p in config.paths_of(name)]
             if old is not None:
                 old.paths, old.timeout = paths, config.timeout_of(name)
-            self.peers[name] = old or Peer(name, config.timeout_of(name), now, paths)
+            before = self._heard_before.get(name)
+            self.peers[name] = old or Peer(name, config.timeout_of(name), now, paths, before=before)
         for name, counter, seq, why in self._down_before:
             if name in self.peers and name not in peers:
                 self.peers[name].down, self.peers[name].down_at_seq = why, (counter, seq)

@@ -82,6 +82,8 @@ def judge(peer: Peer, service: int, acknowledged: int, needed: int, now: float, 
     """
     entry = peer.entries.get(service)
     said = None if entry is None else (entry.state, entry.unclean)
+    if peer.left:
+        needed = 1  # it answers no more; but that it left since our start it must have said
     key = (now, peer.silent, peer.down, peer.not_before, peer.timeout, said, acknowledged < needed, needed > 1, terms)
     known = peer.verdicts.get(key)
     if known is None:
@@ -124,7 +126,7 @@ def _judge(peer: Peer, entry: ServiceEntry | None, acknowledged: int, needed: in
     if entry.state not in NOT_HOLDING:
         text = f"{peer.name} says that its state is {entry.state.name}, so it may run there{_age(peer, now)}"
         return Verdict(peer.name, Standing.HOLDS, text)
-    if acknowledged < needed and not peer.left:
+    if acknowledged < needed:
         what = "the claim" if needed > 1 else "this node"
         return Verdict(peer.name, Standing.UNSURE, f"{peer.name} has not answered {what} yet")
     if peer.left and (open_yet := _unseen(peer, terms.known_at, terms)):

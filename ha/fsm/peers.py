@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from ha.fsm.config import PathConfig
+from ha.fsm.freshness import LastHeard, older
 from ha.fsm.message import Ack, Heartbeat, Incarnation, ServiceEntry
 
 
@@ -60,6 +61,8 @@ class Peer:
     entries: dict[int, ServiceEntry] = field(default_factory=dict)
     verdicts: dict[tuple[object, ...], Any] = field(default_factory=dict)
     """``ha.fsm.evidence``'s own, on the newest message: a thousand services that lose a node get the same verdict."""
+    before: LastHeard | None = None
+    """What an earlier nmond of this node had heard last of it: counts until something is heard."""
     _described: tuple[float, list[PeerPath], tuple[str, ...]] | None = None
     """The last answer of ``describe_paths``: a thousand services that lose a node ask the same at the same time."""
 
@@ -98,11 +101,24 @@ class Peer:
         return self.newest is not None and not self.silent
 
     @property
+    def life(self) -> Incarnation | None:
+        """The newest of its incarnations that is known here. A node that begins anew must hear of it, to go above."""
+        if self.newest is not None:
+            return self.newest.incarnation
+        return self.before.incarnation if self.before is not None else None
+
+    @property
     def left(self) -> bool:
         return self.newest is not None and self.newest.left
 
     def hear(self, message: Heartbeat, index: int, arrival: float) -> Heard:
         """Take a message in. ``index``: which of the peer's paths brought it."""
+        if self.newest is None and self.before is not None:
+            if older(message, self.before):
+                return Heard.STALE
+            last = self.before.incarnation
+            if message.incarnation.counter == last.counter and message.incarnation != last:
+                return Heard.CONFLICT
         known = self.newest.incarnation if self.newest is not None else None
         if known is not None and message.incarnation != known:
             if message.incarnation.counter < known.counter:

@@ -5,6 +5,7 @@ A record is immutable: the engine replaces it, and says in ``Effects.persist`` w
 
 from dataclasses import dataclass
 
+from ha.fsm.freshness import LastHeard
 from ha.fsm.states import State
 from ha.fsm.table import HOLDING
 
@@ -49,3 +50,5 @@ class NodeRecord:
     down: tuple[tuple[str, int, int, str], ...] = ()
     """Nodes that were fenced, or confirmed down by an operator: name, counter of the incarnation and sequence number
     of the last message that was heard of it then (a later one ends this), and why."""
+    heard: tuple[LastHeard, ...] = ()
+    """Of each other node: an older message that comes again changes nothing."""

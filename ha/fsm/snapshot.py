@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ha.fsm.config import ClusterConfig, PathId, ServiceConfig
 from ha.fsm.events import Command
+from ha.fsm.freshness import LastHeard
 from ha.fsm.message import Ack, Handover, Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.original import is_another
 from ha.fsm.record import NodeRecord, ServiceRecord
@@ -29,6 +30,7 @@ _CLASSES: dict[str, type] = {
         Heartbeat,
         Incarnation,
         Job,
+        LastHeard,
         NodeRecord,
         PathId,
         Promise,
@@ -113,6 +115,7 @@ def restore_engine(
             peer.down_at_seq = (int(at[0]), int(at[1]))
             peer.since, peer.arrival, peer.silent = float(each["since"]), float(each["arrival"]), bool(each["silent"])
             peer.newest, peer.not_before = newest, float(each["not_before"])
+            peer.before = load(each.get("before"))
             peer.entries = {e.id: e for e in newest.services} if newest is not None else {}
             known = {text: rest for text, *rest in each["paths"]}
             for path in peer.paths:

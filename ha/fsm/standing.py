@@ -12,6 +12,7 @@ from typing import Any
 from ha.fsm.config import ClusterConfig
 from ha.fsm.events import Arbitrated, FenceNode, OwnSlot, SlotRead, SlotView, Written
 from ha.fsm.evidence import NO_TERMS, Terms
+from ha.fsm.freshness import LastHeard
 from ha.fsm.lease import FOREVER, NEVER, Lease, Outgoing, looked, timing_of
 from ha.fsm.ledger import Ledger
 from ha.fsm.message import Incarnation
@@ -47,6 +48,8 @@ class Standings(Ledger):
         self._wanted: dict[str, bool] = {}
         """By service: whether the arbiter was asked to keep it for us."""
         self._down_before: tuple[tuple[str, int, int, str], ...] = ()
+        self._heard_before: dict[str, LastHeard] = {}
+        """What an earlier nmond had heard last of the others."""
         self._ending: dict[str, None] = {}
         """Lapsed services for which the end of the machine was asked."""
         self._self_fence = ""
@@ -71,6 +74,7 @@ class Standings(Ledger):
         self._before = record.incarnation
         self._shared_once = set(record.shared)
         self._down_before = record.down
+        self._heard_before = {last.node: last for last in record.heard}
 
     def _set_leases(self, until: float, now: float) -> None:
         """After the configuration: one lease for all services with the same other nodes. ``until``: of a new one."""

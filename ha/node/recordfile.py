@@ -3,7 +3,7 @@
 ::
 
     ezha record 1
-    {"node":"node1","boot":"…","incarnation":12,"lost":false,"shared":[…],"down":[…],"services":1}
+    {"node":"node1","boot":"…","incarnation":12,"heard":[…],"lost":false,"shared":[…],"down":[…],"services":1}
     {"name":"web","state":"STARTED","generation":3,"last_run":3,"seen":3,"unclean":false,…}
     sha256 <64 hexadecimal digits, of everything above>
 
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from ha.fsm.message import MAX_COUNTER, MAX_GENERATION
+from ha.fsm.freshness import LastHeard
+from ha.fsm.message import MAX_COUNTER, MAX_GENERATION, Incarnation
 from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.states import State
 from ha.node.names import name_trouble
@@ -34,8 +35,8 @@ _SUM = b"sha256 "
 _SERVICE_KEYS = frozenset(
     ("name", "state", "generation", "last_run", "seen", "unclean", "demoted", "freeze", "handover")
 )
-_NODE_KEYS = frozenset(("node", "boot", "incarnation", "lost", "shared", "down", "services"))
-_LATER_NODE_KEYS: dict[str, Any] = {"lost": False, "shared": [], "down": []}
+_NODE_KEYS = frozenset(("node", "boot", "incarnation", "heard", "lost", "shared", "down", "services"))
+_LATER_NODE_KEYS: dict[str, Any] = {"heard": [], "lost": False, "shared": [], "down": []}
 """Keys that came later: an upgrade must read the records that stand without them, and mean this."""
 
 
@@ -65,9 +66,10 @@ class Encoder:
         _check_range("incarnation", record.incarnation, MAX_COUNTER)
         if len(record.services) > MAX_SERVICES:
             raise ValueError(f"{len(record.services)} services, more than {MAX_SERVICES}")
+        heard = [[each.node, each.incarnation.counter, each.incarnation.nonce, each.seq] for each in record.heard]
         head = (
-            f'{{"node":"{self._node}","boot":"{boot_id}","incarnation":{record.incarnation},'
-            f'"lost":{_json(record.lost)},"shared":{json.dumps(record.shared, separators=(",", ":"))},"down":{json.dumps(record.down)},'
+            f'{{"node":"{self._node}","boot":"{boot_id}","incarnation":{record.incarnation},"heard":{_compact(heard)},'
+            f'"lost":{_json(record.lost)},"shared":{_compact(record.shared)},"down":{_compact(record.down)},'
             f'"services":{len(record.services)}}}\n'
         )
         before = self._lines
@@ -104,7 +106,8 @@ def decode(data: bytes, node: str) -> Decoded:
         raise RecordError(f"has a wrong {error}") from None
     if type(head["lost"]) is not bool:
         raise RecordError("has a wrong flag")
-    record = NodeRecord(incarnation, services, head["lost"], _shared(head["shared"]), _down(head["down"]))
+    listed = (_shared(head["shared"]), _down(head["down"]), _heard(head["heard"]))
+    record = NodeRecord(incarnation, services, head["lost"], *listed)
     return Decoded(record, boot_id)
 
 
@@ -121,6 +124,22 @@ def _down(nodes: object) -> tuple[tuple[str, int, int, str], ...]:
         if not isinstance(each, list) or [type(part) for part in each] != [str, int, int, str]:
             raise RecordError("has a wrong list of nodes that are down")
     return tuple((name, counter, seq, why) for name, counter, seq, why in nodes)
+
+
+def _heard(nodes: object) -> tuple[LastHeard, ...]:
+    wrong = RecordError("has a wrong list of nodes that were heard")
+    if not isinstance(nodes, list) or len(nodes) > MAX_LISTED:
+        raise wrong
+    for each in nodes:
+        if not isinstance(each, list) or [type(part) for part in each] != [str, int, int, int]:
+            raise wrong
+        if not (1 <= each[1] <= MAX_COUNTER and 0 <= each[2] < 2**32 and 1 <= each[3] <= MAX_COUNTER):
+            raise wrong
+    return tuple(LastHeard(name, Incarnation(counter, nonce), seq) for name, counter, nonce, seq in nodes)
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _verified(data: bytes) -> bytes:

@@ -57,7 +57,7 @@ def test_what_was_saved_comes_back(record: NodeRecord, node: str) -> None:
 def test_a_person_can_read_it() -> None:
     assert encoded(NodeRecord(12, (WEB,))).decode().split("\n")[:3] == [
         "ezha record 1",
-        f'{{"node":"node1","boot":"{BOOT}","incarnation":12,"lost":false,"shared":[],"down":[],"services":1}}',
+        f'{{"node":"node1","boot":"{BOOT}","incarnation":12,"heard":[],"lost":false,"shared":[],"down":[],"services":1}}',
         '{"name":"web","state":"STARTED","generation":3,"last_run":3,"seen":3,"unclean":false,"demoted":false,'
         '"freeze":false,"handover":""}',
     ]
@@ -100,7 +100,7 @@ def test_bytes_of_a_stranger_are_refused(data: bytes) -> None:
         decode(data, "node1")
 
 
-HEAD = f'{{"node":"node1","boot":"{BOOT}","incarnation":12,"lost":false,"services":%d}}'
+HEAD = f'{{"node":"node1","boot":"{BOOT}","incarnation":12,"heard":[],"lost":false,"services":%d}}'
 LINE = (
     '{"name":"web","state":"STARTED","generation":3,"last_run":3,"seen":3,"unclean":false,"demoted":false,'
     '"freeze":false,"handover":""}'

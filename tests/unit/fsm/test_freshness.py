@@ -1,0 +1,201 @@
+"""An old message that comes again changes nothing, also for a node that has just started; a node that lost its own
+memory is heard again all the same. Each guard has a twin without it, which shows what it is for."""
+
+from dataclasses import replace
+
+import pytest
+
+from ha.fsm.events import MessageReceived, OwnSlot
+from ha.fsm.freshness import BELIEVED_COUNTER, LastHeard, last_heard, older
+from ha.fsm.message import Heartbeat, Incarnation
+from ha.fsm.record import NodeRecord
+from ha.fsm.states import Action, State
+from tests.unit.fsm.cluster import Cluster, Host, T, config
+
+
+class Tapped(Cluster):
+    """A stranger listens, and keeps all."""
+
+    def __init__(self, *args: object, **more: object) -> None:
+        self.tape: dict[str, list[Heartbeat]] = {}
+        super().__init__(*args, **more)  # type: ignore[arg-type]
+
+    def _spread(self, sender: str, message: Heartbeat) -> None:
+        self.tape.setdefault(sender, []).append(message)
+        super()._spread(sender, message)
+
+    def replay(self, receiver: str, messages: list[Heartbeat]) -> None:
+        for message in messages:
+            for path in self.config.paths_of("node2"):
+                self.feed(receiver, MessageReceived(message, path.id, self.now))
+
+
+def two(*, frozen: bool = False) -> Tapped:
+    """Both are up, and node2 runs the service."""
+    cluster = Tapped(config(), {"node1": State.STOPPED, "node2": State.STOPPED})
+    cluster.run(T + 1)
+    if cluster.hosts["node1"].state() is State.STARTED:
+        cluster.ask("node1", Action.SWITCH, target="node2")
+        cluster.run(2)
+    assert cluster.states() == ["STOPPED", "STARTED"]
+    if frozen:
+        cluster.ask("node2", Action.FREEZE_STOP)
+        cluster.run(2)
+    return cluster
+
+
+def heard(host: Host) -> Heartbeat | None:
+    return host.engine.peers["node2"].newest
+
+
+# ------------------------------------------------------------------------------------- a receiver that restarts
+
+
+def restarted(*, remembers: bool) -> tuple[Tapped, list[Heartbeat]]:
+    """node2 has died, and node1 has just started again; what node2 had said, but for its last words."""
+    cluster = two()
+    old = list(cluster.tape["node2"])
+    cluster.run(5)
+    cluster.power_off("node2")
+    host = cluster.hosts["node1"]
+    host.disk = host.engine.record()
+    if not remembers:
+        host.disk = replace(host.disk, heard=())
+    cluster.restart("node1")
+    return cluster, old
+
+
+def test_old_messages_change_nothing_after_a_restart_of_the_receiver() -> None:
+    cluster, old = restarted(remembers=True)
+    host = cluster.hosts["node1"]
+    before = host.engine.record()
+    cluster.run(T / 2)
+    cluster.replay("node1", old)
+    assert heard(host) is None
+    assert host.engine.record() == before
+    assert host.engine.counters["messages_stale"] == 2 * len(old)
+    cluster.run(T / 2 + 0.1)
+    assert host.state() is State.STARTED  # silence was counted from the start, whatever was replayed
+
+
+def test_the_twin_without_memory_waits_for_a_ghost() -> None:
+    cluster, old = restarted(remembers=False)
+    host = cluster.hosts["node1"]
+    cluster.run(T / 2)
+    cluster.replay("node1", old)
+    assert heard(host) is not None
+    cluster.run(T / 2 + 0.1)
+    assert host.state() is State.STOPPED
+
+
+def test_the_last_message_itself_may_come_again() -> None:
+    """It stands in the slot of its sender: a node must know again what it knew."""
+    cluster, _ = restarted(remembers=True)
+    cluster.replay("node1", cluster.tape["node2"][-1:])
+    assert heard(cluster.hosts["node1"]) == cluster.tape["node2"][-1]
+
+
+def test_what_a_node_remembers_outlives_a_second_restart() -> None:
+    cluster, _ = restarted(remembers=True)
+    known = cluster.hosts["node1"].disk.heard
+    assert [each.node for each in known] == ["node2"]
+    cluster.restart("node1", boot=True)
+    assert cluster.hosts["node1"].engine.record().heard == known
+
+
+def test_that_a_node_left_counts_only_where_it_answers_this_life() -> None:
+    """Words from a time when nobody listened may hold a node back, and never let it start anything at once."""
+    cluster = two()
+    cluster.sever("node2", "node1")
+    cluster.ask("node2", Action.STOP)
+    cluster.run(1)
+    cluster.hosts["node2"].engine.leaving = True
+    cluster.run(2)
+    words = [m for m in cluster.tape["node2"] if m.left]
+    assert words
+    cluster.power_off("node2")
+    cluster.restart("node1")
+    cluster.replay("node1", words)
+    assert cluster.hosts["node1"].engine.peers["node2"].left
+    cluster.run(T / 2)
+    assert cluster.hosts["node1"].state() is State.STOPPED
+    cluster.run(T)
+    assert cluster.hosts["node1"].state() is State.STARTED
+
+
+# ------------------------------------------------------------------------------------ a node that lost its memory
+
+
+def test_a_reinstalled_node_is_heard_again_within_two_periods() -> None:
+    cluster = two()
+    for _ in range(5):
+        cluster.restart("node2")
+        cluster.run(2)
+    cluster.power_off("node2")
+    cluster.run(2 * T)
+    cluster.boot("node2", NodeRecord(0), boot=True)
+    assert cluster.hosts["node2"].engine.incarnation.counter == 1
+    cluster.run(2 * cluster.config.period_of("node2"))
+    peer = cluster.hosts["node1"].engine.peers["node2"]
+    assert peer.living
+    assert peer.newest is not None and peer.newest.incarnation.counter == 7
+    assert cluster.hosts["node2"].engine.record().incarnation == 7
+
+
+def test_also_where_the_other_node_only_remembers_it() -> None:
+    cluster = two()
+    cluster.restart("node2")
+    cluster.run(2)
+    cluster.power_off("node2")
+    host = cluster.hosts["node1"]
+    host.disk = host.engine.record()
+    cluster.restart("node1")
+    cluster.boot("node2", NodeRecord(0), boot=True)
+    cluster.run(2 * cluster.config.period_of("node2"))
+    assert cluster.hosts["node1"].engine.peers["node2"].living
+    assert cluster.hosts["node2"].engine.incarnation.counter == 3
+
+
+def test_its_own_slot_reminds_it() -> None:
+    cluster = Cluster(config(protection="disk"))
+    cluster.boot("node2", NodeRecord(57), boot=True)
+    cluster.run(2)
+    for host in cluster.hosts.values():
+        host.alive = False
+    fresh = cluster.boot("node2", NodeRecord(0), boot=True)
+    assert fresh.engine.incarnation.counter == 59
+    assert fresh.disk.incarnation == 59  # before anything is sent as that
+    assert any("the slot of node2 shows a later incarnation of this node" in n.text for n in fresh.notes)
+
+
+@pytest.mark.parametrize("counter", [1, BELIEVED_COUNTER + 1])
+def test_a_slot_that_shows_nothing_later_or_nothing_believable(counter: int) -> None:
+    cluster = Cluster(config(protection="disk"))
+    host = cluster.hosts["node2"]
+    before = host.engine.incarnation
+    found = before if counter == 1 else Incarnation(counter, 7)
+    cluster.feed("node2", OwnSlot(2, found))
+    assert host.engine.incarnation == before
+
+
+# --------------------------------------------------------------------------------------------------- the rule
+
+
+def message(counter: int, nonce: int, seq: int) -> Heartbeat:
+    sample = Cluster().hosts["node2"].engine.start(0.0).send
+    assert sample is not None
+    return replace(sample, incarnation=Incarnation(counter, nonce), seq=seq)
+
+
+@pytest.mark.parametrize(
+    ("counter", "nonce", "seq", "is_older"),
+    [(4, 9, 50, False), (4, 9, 49, True), (4, 9, 51, False), (3, 9, 99, True), (5, 1, 1, False), (4, 8, 1, False)],
+)
+def test_which_messages_are_older(counter: int, nonce: int, seq: int, is_older: bool) -> None:
+    assert older(message(counter, nonce, seq), LastHeard("node2", Incarnation(4, 9), 50)) is is_older
+
+
+def test_a_number_that_nobody_could_go_above_is_not_remembered() -> None:
+    before = LastHeard("node2", Incarnation(4, 9), 50)
+    assert last_heard("node2", message(BELIEVED_COUNTER + 1, 1, 1), before) == before
+    assert last_heard("node2", None, None) is None
