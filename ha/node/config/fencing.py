@@ -20,7 +20,7 @@ STONITH_SUFFIX: Final = ".stonith"
 """OpenSVC's convention: a check script of this name is the service's fence command."""
 PROTECTION: Final = "stonith"
 """The value of ``protection`` that takes a successful fencing for evidence."""
-_SECRET: Final = re.compile(r"passw|secret|token|community|private_?key|credential", re.IGNORECASE)
+_SECRET: Final = re.compile(r"passw|secret|token|community|(api|private)_?key|credential", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
