@@ -3,7 +3,7 @@
 Every key is optional. An unknown key, a wrong type or a value out of range is refused, with its line.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from ha.fsm.config import OPENHA, OWN_WIRE
 from ha.node.config.etcd import ETCD, EtcdOptions, make_etcd
 from ha.node.config.fencing import FENCE, FenceMethod, make_fence
 from ha.node.config.problems import Report
+from ha.node.config.protecting import PROTECTING, PROTECTION, Protecting
 from ha.node.config.values import Check, boolean, command, integer, kind_of, seconds
 from ha.node.names import name_trouble
 
@@ -34,6 +35,8 @@ class ServiceTuning:
     kill_grace: float = 5.0
     status_up: tuple[int, ...] = (0,)
     status_down: tuple[int, ...] = (3,)
+    protection: str = ""
+    """What protects it from running twice; empty: what its paths allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,10 @@ class PathTuning:
     """Blocks of 512 bytes for a slot on a disk, 1 … 128; 0: up to the next offset."""
     wire: str = OWN_WIRE
     """Whose messages travel: ``ezha``'s own, or ``openha``'s."""
+
+
+def _nowhere(key: tuple[str, ...]) -> int:
+    return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,10 @@ class Options:
     """How a node is fenced, by its name."""
     etcd: EtcdOptions | None = None
     """The arbiter; None: there is none."""
+    protecting: Protecting = field(default_factory=Protecting)
+    """What ends this node when a lease is over."""
+    line_of: Callable[[tuple[str, ...]], int] = field(default=_nowhere, compare=False, repr=False)
+    """Where a key stands, for messages about what is found later."""
 
     @property
     def secret(self) -> str:
@@ -185,6 +196,7 @@ _SERVICE: dict[str, Check] = {
     "kill_grace": seconds(0, 600),
     "status_up": _exit_codes,
     "status_down": _exit_codes,
+    **PROTECTION,
 }
 _PATH: dict[str, Check] = {
     "ttl": integer(1, 255, "hops"),
@@ -211,7 +223,7 @@ class _Reader:
 
     def options(self, table: Mapping[str, object], defaults: Options) -> Options:
         top = {key: value for key, value in table.items() if key not in ("service", "path", "fence", "etcd")}
-        values = self._values((), top, {**_NODE, **_SERVICE, **_PATH})
+        values = self._values((), top, {**_NODE, **_SERVICE, **_PATH, **PROTECTING})
         default_service = self._service((), ServiceTuning(), values)
         default_path = replace(PathTuning(), **_only(values, _PATH))
         services = {
@@ -230,6 +242,8 @@ class _Reader:
             paths=paths,
             fences=self._fences(table),
             etcd=self._etcd(table),
+            protecting=Protecting(**_only(values, PROTECTING)),
+            line_of=self._lines.line_of,
             **_only(values, _NODE),
         )
 

@@ -17,6 +17,7 @@ from ha.node.config.monitor import NumberedPath, parse_monitor
 from ha.node.config.nodes import check_own_name, parse_nodes
 from ha.node.config.options import Options, parse_options
 from ha.node.config.problems import ConfigError, Problem, Report
+from ha.node.config.protecting import check_protection, with_protection
 from ha.node.config.services import parse_services
 from ha.node.config.sizes import check_sizes
 from ha.node.config.wires import check_wires
@@ -171,7 +172,12 @@ def _parse(texts: Texts, node: str, report: Report) -> Configuration:
     cluster = ClusterConfig(
         options.cluster, nodes, tuple(line.config() for line in lines), services, options.talk_delay
     )
+    wanted = {name: options.service(name).protection for name in services}
+    cluster = with_protection(cluster, wanted, options.protecting)
     if not report.problems:  # Half a configuration has no sizes worth a word.
+        check_protection(
+            cluster, options.protecting, options.etcd is not None, report, names["options"], options.line_of
+        )
         check_sizes(cluster, paths, report, names["monitor"], names["services"])
         check_wires(cluster, paths, report, names["monitor"], names["services"])
     _warn_of_strangers(options, cluster, paths, report, names["options"])

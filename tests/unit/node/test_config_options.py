@@ -12,11 +12,15 @@ from ha.node.config.checking import figures
 from ha.node.config.facility import FACILITIES, parse_facility
 from ha.node.config.options import parse_options
 from ha.node.config.problems import Report
+from ha.node.config.protecting import Protecting
 from tests.unit.node.test_config import configuration, warnings
 
 EXAMPLE = Path(__file__).parents[3] / "conf/options.toml"
 MANUAL = Path(__file__).parents[3] / "docs/configuration.md"
-NODE_KEYS = ("cluster", "notify", "metrics", "freeze_secondary_on_start", "talk_delay", "log_level")
+NODE_KEYS = (
+    *("cluster", "notify", "metrics", "freeze_secondary_on_start", "talk_delay", "log_level"),
+    *Protecting.__dataclass_fields__,
+)
 
 
 def options(text: str) -> Options:
