@@ -25,7 +25,7 @@ from ha.services.tree import COLOURS
 
 _ANSWER_S = 3.0
 _CLEAR = "\x1b[H\x1b[J"
-_CELLS = {State.UP: "O", State.STDBY_UP: "S", State.DOWN: "X", State.STDBY_DOWN: "X", State.WARN: "!"}
+_CELLS = {State.UP: "O", State.STDBY_UP: "S", State.DOWN: "X", State.STDBY_DOWN: "X", State.WARN: "!", State.NA: "-"}
 _ENGINE = {
     "STARTED": "O",
     "FROZEN_START": "O*",

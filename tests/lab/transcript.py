@@ -21,7 +21,15 @@ _PATTERNS = {
     "<date>": r"[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}",
     "<time>": r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}",
     "<s>": r"[0-9]+(\.[0-9]+)? s",
+    "<clock>": r"[0-2][0-9]:[0-5][0-9]:[0-5][0-9]",
+    "<took>": r"0:00:[0-9]{2}\.[0-9]{6}",
+    "<when>": r"[A-Z][a-z]{2} +[0-9]{1,2} [0-9]{2}:[0-9]{2}",
+    "<size>": r" *[0-9]+",
+    "<loop>": r"/dev/loop[0-9]+",
+    "<mac>": r"[0-9a-f]{2}(:[0-9a-f]{2}){5}",
 }
+_BLANK = "<blank>"
+"""A line that is printed empty: an empty line in the file ends the paragraph."""
 _UNTIL_S = 15.0
 _COMMAND_S = 30.0
 
@@ -56,7 +64,7 @@ def parse(path: Path, both: tuple[str, ...] = ("node1", "node2")) -> list[Step]:
         for following in lines[number:]:
             if not following:
                 break
-            printed.append(following + "\n")
+            printed.append("\n" if following == _BLANK else following + "\n")
         who, until, command = prompt.groups()
         steps.append(Step(number, both if who == "both" else (who,), bool(until), command, "".join(printed)))
     return steps
