@@ -17,6 +17,7 @@ COMMANDS = {
     "key": ("ha.cli.commands.key", "the keys that heartbeats are signed with: new, add, sign, retire, status"),
     "metrics": ("ha.cli.commands.metrics", "figures for Prometheus, as text or over HTTP"),
     "wire": ("ha.cli.commands.wire", "decode a heartbeat: a datagram, a slot of a disk, or a capture"),
+    "migrate": ("ha.cli.commands.migrate", "from OpenHA to ezha, a node at a time: the steps for this cluster"),
     "install": ("ha.cli.commands.install", "lay ezha out under a prefix"),
     "node": ("ha.cli.commands.node", "stop, restart or await nmond (what ezha.init is made of)"),
     "lab": ("ha.cli.lab", "a cluster of nodes on this one machine"),

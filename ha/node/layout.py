@@ -9,6 +9,9 @@ from collections.abc import Mapping
 
 DEFAULT_PREFIX = "/usr/local/cluster"
 DEFAULT_RUN = "/run/ezha"
+FHS = "/usr/lib/openha"
+"""Where OpenHA's packages lay it from 0.5 on. Under this prefix, and whatever stands before it, configuration, state
+and log are where they have them: in /etc/openha, /var/lib/openha and /var/log/openha."""
 
 
 class LayoutError(ValueError):
@@ -46,8 +49,12 @@ class Layout:
         """
         env: Mapping[str, str] = {} if environ is None else environ
         self.prefix = _absolute("EZ", prefix)
+        conf, var, log = self.prefix + "/conf", self.prefix, self.prefix + "/log"
+        if self.prefix.endswith(FHS):
+            root = self.prefix[: -len(FHS)]
+            conf, var, log = root + "/etc/openha", root + "/var/lib/openha", root + "/var/log/openha"
         self.bin = _place(env, "EZ_BIN", self.prefix + "/bin")
-        self.conf = _place(env, "EZ_CONF", self.prefix + "/conf")
+        self.conf = _place(env, "EZ_CONF", conf)
         self.nodes = _place(env, "EZ_NODES", self.conf + "/nodes")
         self.monitor = _place(env, "EZ_MONITOR", self.conf + "/monitor")
         self.services = _place(env, "EZ_SERVICES", self.conf + "/services")
@@ -55,12 +62,12 @@ class Layout:
         self.logfacility = self.conf + "/logfacility"
         self.keys = self.conf + "/keys"
         """Secret: what heartbeats are signed with."""
-        self.var = _place(env, "EZ_VAR", self.prefix)
+        self.var = _place(env, "EZ_VAR", var)
         self.states = self.var + "/services"
         """One folder a service, with its ``STATE.<node>`` files."""
         self.record = self.states + "/.record"
         """The state of record of the node."""
-        self.log = _place(env, "EZ_LOG", self.prefix + "/log")
+        self.log = _place(env, "EZ_LOG", log)
         self.history = self.log + "/history.jsonl"
         self.run = _place(env, "EZ_RUN", DEFAULT_RUN)
         self.control = self.run + "/control"
@@ -72,7 +79,7 @@ class Layout:
         """The installation that a command belongs to.
 
         ``EZ`` in the environment wins; then the folder above the launcher's (``$EZ/bin/service``, links followed)
-        where a ``conf`` stands beside it; then /usr/local/cluster. Raises LayoutError.
+        where a ``conf`` stands beside it, or which is OpenHA's; then /usr/local/cluster. Raises LayoutError.
         """
         prefix = environ.get("EZ", "")
         if not prefix and program_path:
@@ -100,7 +107,7 @@ def _prefix_of(program_path: str) -> str:
     candidates = (os.path.dirname(folder), folder) if os.path.basename(folder) == "bin" else (folder,)
     for candidate in candidates:
         # A virtual environment has a bin, too, but no conf beside it.
-        if os.path.isdir(candidate + "/conf") and os.path.isdir(candidate + "/bin"):
+        if os.path.isdir(candidate + "/bin") and (os.path.isdir(candidate + "/conf") or candidate.endswith(FHS)):
             return candidate
     return ""
 

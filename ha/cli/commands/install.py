@@ -13,23 +13,14 @@ import tempfile
 from collections.abc import Sequence
 
 from ha import __version__
-from ha.cli import share
+from ha.cli import adoption, share
 from ha.cli.guard import CliError, UsageError, complain, say
 from ha.cli.launchers import PROGRAMS, launcher
 from ha.cli.options import Parser
 from ha.heartbeats.keys import NO_KEYS, Key
-from ha.node.layout import Layout
+from ha.node.layout import FHS, Layout
 from ha.services.links import link
 
-_FOLDERS = {
-    "": 0o755,
-    "bin": 0o755,
-    "conf": 0o755,
-    "doc": 0o755,
-    "doc/examples": 0o755,
-    "log": 0o750,
-    "services": 0o755,
-}
 _EMPTY = ("nodes", "monitor", "services")
 _DEFAULT_PREFIX = "/usr/local/cluster"
 _SYSTEMD = "/etc/systemd/system"
@@ -49,11 +40,22 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--key", metavar="FILE", help="sign heartbeats with the key in FILE (ezha key new), and take nothing else"
     )
+    parser.add_argument(
+        "--undo", action="store_true", help="give back the OpenHA that was there before, with the states of today"
+    )
     options = parser.parse_args(argv)
     prefix = checked_prefix(options.prefix)
+    layout = Layout(prefix)
+    if options.undo:
+        place = adoption.give_back(layout)
+        say(f"OpenHA is back in {prefix}; what ezha had of its own is in {place}")
+        return 0
     # Read first: what cannot be used must not leave half an installation.
     key = _key(options.key) if options.key else None
     try:
+        if adoption.lies_in(layout):
+            adoption.keep_aside(layout)
+            say(f"OpenHA is kept in {prefix}/{adoption.SAVED}; ezha install --prefix {prefix} --undo gives it back")
         install(prefix)
         if key is not None:
             install_key(prefix, key)
@@ -81,8 +83,9 @@ def checked_prefix(text: str) -> str:
 
 def install(prefix: str) -> None:
     """Raises OSError, CliError."""
-    for name, mode in _FOLDERS.items():
-        _make_folder(f"{prefix}/{name}" if name else prefix, mode)
+    layout = Layout(prefix)
+    for folder, mode in _folders(layout).items():
+        _make_folder(folder, mode)
     for name in PROGRAMS:
         replace(f"{prefix}/bin/{name}", launcher(name, sys.executable, share.code_folder()), 0o755)
     replace(f"{prefix}/env.sh", adapted(share.read("init/env.sh"), prefix), 0o644)
@@ -96,9 +99,24 @@ def install(prefix: str) -> None:
             0o755 if os.access(path, os.X_OK) else 0o644,
         )
     for name in _EMPTY:
-        create(f"{prefix}/conf/{name}", "")
-    for name in ("logfacility", "options.toml"):
-        create(f"{prefix}/conf/{name}", share.read(f"conf/{name}"))
+        create(f"{layout.conf}/{name}", "")
+    create(layout.logfacility, share.read("conf/logfacility"))
+    create(layout.options, adoption.options() if adoption.is_kept(layout) else share.read("conf/options.toml"))
+    if adoption.is_kept(layout):
+        adoption.boot(layout)
+
+
+def _folders(layout: Layout) -> dict[str, int]:
+    """What is made where it is missing, with its mode."""
+    return {
+        layout.prefix: 0o755,
+        layout.bin: 0o755,
+        layout.conf: 0o755,
+        f"{layout.prefix}/doc": 0o755,
+        f"{layout.prefix}/doc/examples": 0o755,
+        layout.log: 0o750,
+        layout.states: 0o755,
+    }
 
 
 def _key(path: str) -> Key:
@@ -154,8 +172,14 @@ def install_links(prefix: str, folder: str) -> None:
 
 
 def adapted(text: str, prefix: str) -> str:
-    """A file of ``init`` for another prefix than the usual one."""
-    return text.replace(_DEFAULT_PREFIX, prefix)
+    """A file of ``init`` for another prefix than the usual one, which may keep its files elsewhere."""
+    layout = Layout(prefix)
+    text = text.replace(_DEFAULT_PREFIX, prefix)
+    if prefix.endswith(FHS):
+        for place, usual in ((layout.conf, "$EZ/conf"), (layout.log, "$EZ/log")):
+            text = text.replace(usual, place)
+        text = text.replace("EZ_VAR=$EZ\n", f"EZ_VAR={layout.var}\n")
+    return text
 
 
 def in_one_folder(text: str) -> str:

@@ -23,6 +23,14 @@ def test_the_default_is_the_place_of_the_tutorial() -> None:
     assert layout.state("web", "node1") == "/usr/local/cluster/services/web/STATE.node1"
 
 
+def test_under_the_prefix_of_openhas_packages_all_is_where_they_have_it(tmp_path: Path) -> None:
+    layout = Layout(f"{tmp_path}/usr/lib/openha")
+    assert (layout.bin, layout.conf) == (f"{tmp_path}/usr/lib/openha/bin", f"{tmp_path}/etc/openha")
+    assert (layout.states, layout.log) == (f"{tmp_path}/var/lib/openha/services", f"{tmp_path}/var/log/openha")
+    (tmp_path / "usr/lib/openha/bin").mkdir(parents=True)
+    assert Layout.find({}, f"{tmp_path}/usr/lib/openha/bin/service").monitor == f"{tmp_path}/etc/openha/monitor"
+
+
 def test_every_variable_moves_its_place() -> None:
     places = {"EZ": "/a", "EZ_BIN": "/b", "EZ_CONF": "/c", "EZ_NODES": "/n/nodes", "EZ_VAR": "/v/", "EZ_LOG": "/l"}
     layout = Layout.find({**places, "EZ_RUN": "/r", "EZ_MONITOR": "/m", "EZ_SERVICES": "/s"}, "/x/bin/service")
