@@ -62,7 +62,9 @@ def info_text(service: Answer, node: str) -> str:
 
 def paths_text(paths: Sequence[Answer]) -> str:
     """``hb -s``: a line a path, in the order of ``monitor`` (the tutorial's format, OpenHA 0.3.6)."""
-    return "\n".join(f"interface {path['label']} pid {path['pid']} status {_status(path)}" for path in paths)
+    return "\n".join(
+        f"interface {path['label']} pid {path['pid']} status {_status(path)}{_mark(path)}" for path in paths
+    )
 
 
 def paths_long_text(paths: Sequence[Answer], authentication: str) -> str:
@@ -88,8 +90,8 @@ def authentication_text(authentication: str) -> str:
 def _long_line(path: Answer) -> str:
     where = f"{path['medium']} {path['role']} {_place(path)}"
     if path["up"]:
-        return f"{where} pid {path['pid']} status {_status(path)}"
-    return f"{where} status DOWN"
+        return f"{where} pid {path['pid']} status {_status(path)}{_mark(path)}"
+    return f"{where} status DOWN{_mark(path)}"
 
 
 def _place(path: Answer) -> str:
@@ -102,6 +104,11 @@ def _place(path: Answer) -> str:
 def _status(path: Answer) -> str:
     word = "UP" if path["up"] else "DOWN"
     return f"{word}, updated at {_date(path['updated'])}" if path.get("updated") else word
+
+
+def _mark(path: Answer) -> str:
+    """A path that speaks as OpenHA does protects from less, and must not look like the others."""
+    return f", wire {path['wire']}" if path.get("wire", "ezha") != "ezha" else ""
 
 
 def _date(epoch: float) -> str:

@@ -114,8 +114,9 @@ def _entry(entry: ServiceEntry, before: ServiceEntry | None, floor: int) -> Serv
 
 
 def judged(peer: Peer, entry: ServiceEntry | None, verdict: Verdict) -> Verdict:
-    """The verdict on an original node: a 7 that fell silent may be a run that was frozen."""
-    if entry is None or entry.state is not State.START_READY or verdict.standing is Standing.CLAIMS:
+    """The verdict on an original node: a 7 that fell silent may be a run that was frozen, unless the node is off."""
+    seven = entry is not None and entry.state is State.START_READY
+    if not seven or peer.down or verdict.standing is Standing.CLAIMS:
         return verdict
     text = f"{peer.name} fell silent as it said 7 (START_READY, or frozen while it runs): it may run there"
     return Verdict(peer.name, Standing.HOLDS, text)

@@ -455,6 +455,7 @@ class Workers:
                     "trouble": worker.trouble,
                     "refused": dict(worker.refused),
                     "timeout": line.timeout,
+                    "wire": line.wire,
                     "sent": worker.sent,
                     "received": worker.received,
                     "dropped": worker.dropped,

@@ -66,6 +66,7 @@ def check(layout: Layout, node: str, read: Read | None = None, machine: Machine 
     report = Report()
     places = _Places(texts)
     machine = machine or Machine(_script_trouble, _has_interface, _device)
+    _warn_of_originals(configuration, places, report)
     _check_scripts(configuration, node, places, machine, report)
     _check_interfaces(configuration, places, machine, report)
     _check_devices(configuration, places, machine, report)
@@ -118,6 +119,22 @@ class _Places:
     def path(self, place: int) -> int:
         """``place``: 0, 1, … in ``Configuration.lines``, which has a path for each line that says something."""
         return self._paths[place]
+
+
+def _warn_of_originals(configuration: Configuration, places: _Places, report: Report) -> None:
+    """What a node loses that speaks as OpenHA does."""
+    cluster = configuration.cluster
+    place = next((place for place, line in enumerate(configuration.lines) if line.is_openha), None)
+    if place is None:
+        return
+    longest = max(cluster.timeout_of(node) for node in cluster.nodes)
+    told = "OpenHA's messages are not signed and not acknowledged, and there is no lease"
+    harm = f"where every path is cut, or a node is paused for longer than {longest:g} s, both nodes may run a service"
+    report.warn(places.monitor_file, places.path(place), f'wire = "openha": {told}: {harm}; see doc/migration.md')
+    text = (
+        "a start waits 5 s, and nobody takes over from a node that falls silent as a service is frozen there, or starts"
+    )
+    report.warn(places.monitor_file, places.path(place), f'wire = "openha": {text}')
 
 
 def _check_scripts(configuration: Configuration, node: str, places: _Places, machine: Machine, report: Report) -> None:

@@ -87,6 +87,18 @@ def test_a_person_is_told_that_heartbeats_are_unauthenticated(
     assert (out.count("\n"), err) == (1, said)
 
 
+def test_a_path_that_speaks_as_openha_does_is_marked(run_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    two = paths(fake.path("eth0:239.131.50.10:1234", wire="openha"), fake.path("/dev/sdb:0", up=False, wire="openha"))
+    for words, told in (
+        (["-s"], ["Feb 19 20:59:57, wire openha", "Feb 19 20:59:57, wire openha"]),
+        (["-s", "--long"], ["Feb 19 20:59:57, wire openha", "status DOWN, wire openha"]),
+    ):
+        with fake.nmond(run_dir, two):
+            assert hb.main(words) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if "wire" in line]
+        assert [line.endswith(end) for line, end in zip(lines, told, strict=True)] == [True, True], lines
+
+
 def test_json_holds_everything(run_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = paths(fake.path("/dev/sdb:0", trouble="I/O error"))
     with fake.nmond(run_dir, shown):

@@ -131,6 +131,13 @@ def test_nobody_takes_over_from_a_seven_alive_or_silent(before: State) -> None:
     assert ear.verdict().standing is Standing.HOLDS
 
 
+def test_a_node_that_is_known_to_be_off_is_taken_over_from_whatever_it_said() -> None:
+    ear = Ear()
+    ear.after(State.STOPPED, State.START_READY)
+    ear.peer.silent, ear.peer.down = True, "an operator says so"
+    assert ear.verdict().clear
+
+
 def test_without_that_rule_a_silent_seven_would_be_taken_over_from() -> None:
     ear = Ear()
     ear.after(State.STOPPED, State.START_READY)

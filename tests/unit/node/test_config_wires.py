@@ -3,9 +3,10 @@
 import pytest
 
 from ha.heartbeats import openha
-from ha.node.config.checking import figures
+from ha.node.config.checking import Device, figures
 from ha.node.config.sizes import smallest_room
 from tests.unit.node.test_config import DISK, configuration, only, warnings, wrong
+from tests.unit.node.test_config_check import checked
 
 WIRE = 'wire = "openha"\n'
 FAR = f"""node1 net eth0 239.131.50.10 1234 10
@@ -100,3 +101,23 @@ def test_services_of_three_nodes_of_long_names_and_too_many_are_refused() -> Non
     many = "".join(f"s{number} /x node1 node2 /bin/true\n" for number in range(129))
     assert "names at most 128" in wrong(monitor=FAR, services=many, options=WIRE)[0]
     assert warnings(monitor=FAR, services=many[: many.rindex("s128")], options=WIRE) == []
+
+
+def test_ezha_check_says_what_is_not_protected_meanwhile() -> None:
+    found = checked(monitor=FAR, options=WIRE)
+    assert found.problems == ()
+    told = [str(warning) for warning in found.warnings]
+    assert told[0].startswith('conf/monitor:1: wire = "openha": OpenHA\'s messages are not signed and not acknowledged')
+    assert "a node is paused for longer than 10 s, both nodes may run a service; see doc/migration.md" in told[0]
+    assert "a start waits 5 s" in told[1]
+    assert len(told) == 2
+
+
+def test_a_disk_with_large_sectors_cannot_carry_it() -> None:
+    far = FAR.replace(f"{DISK} 19", f"{DISK} 24")
+    found = checked(monitor=far, options=WIRE, device=Device((1, 7), 4096, 1 << 24))
+    assert [str(problem) for problem in found.problems] == [
+        f"conf/monitor:{line}: {DISK} has sectors of 4096 bytes, OpenHA writes 19 blocks of 512; "
+        "give a disk with sectors of 512 bytes"
+        for line in (2, 4)
+    ]
