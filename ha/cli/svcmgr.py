@@ -3,6 +3,7 @@
 The command line alone; what is done is ``ha.services``' matter.
 """
 
+import argparse
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from types import FrameType
 from ha.cli.guard import CliError, UsageError, complain, guarded, say
 from ha.cli.options import Parser
 from ha.services.config import ConfigError
+from ha.services.context import Paths
 from ha.services.errors import ServiceError
 from ha.services.links import Called, called
 
@@ -39,10 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded("svcmgr", run, sys.argv[1:] if argv is None else argv)
 
 
-def run(argv: Sequence[str]) -> int:
-    """As ``main``, but raises CliError."""
+def run(argv: Sequence[str], program: str = "", paths: Paths | None = None) -> int:
+    """As ``main``, but raises CliError. ``program``: what svcmgr was called as (``argv[0]``)."""
+    program = program or sys.argv[0]
     try:
-        return _run(argv, called(sys.argv[0]))
+        return _run(argv, program, called(program), paths or Paths())
     except UsageError as error:
         error.code = _FAILED
         raise
@@ -77,11 +80,11 @@ def _parser() -> Parser:
 def _seconds(text: str) -> float:
     value = float(text) if text.isascii() and text.replace(".", "", 1).isdigit() else -1.0
     if not 0 <= value <= 86400:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds from 0 to 86400")
     return value
 
 
-def _run(argv: Sequence[str], name: Called) -> int:
+def _run(argv: Sequence[str], program: str, name: Called, paths: Paths) -> int:
     options = _parser().parse_intermixed_args(argv)
     action = "stonith" if name.stonith else " ".join(options.action).replace("_", " ").lower()
     action = "resource_monitor" if action == "resource monitor" else action
@@ -97,8 +100,7 @@ def _run(argv: Sequence[str], name: Called) -> int:
     if action == "set" and options.value is None:
         raise UsageError("set needs --value VALUE", USAGE)
     if action == "create":
-        return _create(service, options.template, options.interactive)
-    from ha.services.context import Paths
+        return _create(paths, service, program, options.template, options.interactive)
     from ha.services.lock import WAIT_S
     from ha.services.log import Writer
     from ha.services.manager import ACTIONS, Manager, Options
@@ -116,9 +118,8 @@ def _run(argv: Sequence[str], name: Called) -> int:
     looks = action not in ACTIONS
     # json is for programs: what a look logs must not stand in it.
     stream = sys.stderr if action == "json status" else sys.stdout
-    paths = Paths()
     sink = Writer(stream, "" if looks and os.geteuid() != 0 else f"{paths.log}/{service}.log")
-    manager = Manager(service, chosen, sink, program=sys.argv[0], paths=paths, told=told)
+    manager = Manager(service, chosen, sink, program=program, paths=paths, told=told)
     if not looks:
         told.catch()
         return manager.act(action)
@@ -199,13 +200,12 @@ def _warn(problems: Sequence[str]) -> None:
         complain(f"svcmgr: {text}")
 
 
-def _create(service: str, template: str, interactive: bool) -> int:
-    from ha.services.context import Paths
+def _create(paths: Paths, service: str, program: str, template: str, interactive: bool) -> int:
     from ha.services.create import create
 
     try:
         ask = (lambda question: input(question).strip()) if interactive else None
-        _warn(create(Paths(), service, os.uname().nodename, sys.argv[0], template, ask))
+        _warn(create(paths, service, os.uname().nodename, program, template, ask))
     except EOFError:
         raise CliError("nobody answers: nothing was made") from None
     return 0
