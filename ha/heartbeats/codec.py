@@ -21,7 +21,7 @@ from ha.heartbeats.envelope import MAX_SIZE, OVERHEAD, CodecError, body_of, deco
 from ha.heartbeats.envelope import verify as _verify
 from ha.heartbeats.keys import NO_KEYS, KeyRing
 
-__all__ = ["CodecError", "decode", "decode_block", "encode", "max_size", "verify"]
+__all__ = ["CodecError", "decode", "decode_block", "encode", "max_size", "stamp", "verify"]
 
 MAX_SERVICES = 4_096
 """Services that one message may name: a limit on what a stranger can make us hold."""
@@ -51,6 +51,9 @@ _FIELDS = (
     ("digest", 0, _U32),
 )
 """The numbers of the body in their order, with the smallest and largest value of each."""
+_STAMP_FIELDS = 3
+_STAMP_SIZE = 1 + 9 * _STAMP_FIELDS
+"""Bytes at the beginning of a body in which the first of them stand."""
 _BLOBS = 3
 """Services, acks, handovers: they follow the numbers."""
 
@@ -87,6 +90,21 @@ def encode(hb: Heartbeat, room: int = MAX_SIZE, keys: KeyRing = NO_KEYS) -> byte
 def verify(data: bytes | memoryview, keys: KeyRing = NO_KEYS) -> None:
     """Check the envelope alone (magic, version, length, integrity), in microseconds. Raises CodecError."""
     _verify(data, keys)
+
+
+def stamp(data: bytes | memoryview) -> tuple[Incarnation, int]:
+    """Life and sequence number of a message that ``verify`` accepted, without the rest of it. Raises CodecError."""
+    body = msgpack.Unpacker(max_buffer_size=MAX_SIZE, max_bin_len=0, max_str_len=0, max_array_len=len(_FIELDS) + _BLOBS)
+    body.feed(body_of(data)[:_STAMP_SIZE])
+    try:
+        body.read_array_header()
+        numbers = [body.unpack() for _ in range(_STAMP_FIELDS)]
+    except (msgpack.UnpackException, ValueError, TypeError, OverflowError) as error:
+        raise CodecError("malformed body") from error
+    for (name, low, high), value in zip(_FIELDS[:_STAMP_FIELDS], numbers, strict=True):
+        _check(name, value, low, high)
+    counter, nonce, seq = numbers
+    return Incarnation(counter, nonce), seq
 
 
 def decode(data: bytes | memoryview, keys: KeyRing = NO_KEYS) -> Heartbeat:

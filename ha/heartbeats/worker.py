@@ -17,14 +17,17 @@ import time
 from collections.abc import Callable
 
 from ha.fsm.events import SlotView
+from ha.fsm.message import Incarnation
 from ha.heartbeats import channel as protocol
 from ha.heartbeats import openha
 from ha.heartbeats.channel import Found, Handed, Keys, Look, Looked, Received, Record, Refused, Sent, Trouble
+from ha.heartbeats.codec import stamp
 from ha.heartbeats.envelope import CodecError, decode_block, verify
 from ha.heartbeats.keys import NO_KEYS, CurrentKeys, KeyRing, unpack
 from ha.heartbeats.media import listener_for, sender_for
 from ha.heartbeats.media.medium import Listener, MediumError, ReplacedError, Sender
 from ha.heartbeats.path import PathLine
+from ha.heartbeats.replay import OLD, Order
 
 _REFUSALS_PERIOD_S = 1.0
 _CHANNEL_ENDED = (errno.EPIPE, errno.ECONNRESET, errno.ECONNREFUSED, errno.ENOTCONN)
@@ -317,6 +320,9 @@ class ListenerWorker:
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
         self._look_at = clock()
+        self._order = Order()
+        self._refused = False
+        """What the medium showed last was refused."""
 
     def turn(self) -> bool:
         """Wait for something to do and do it; False once the channel has ended."""
@@ -358,7 +364,8 @@ class ListenerWorker:
                 self._report.refuse(UNREADABLE)
                 continue
             if isinstance(record, Keys) and _put(self._keys, record):
-                self._medium.forget()  # what a slot holds may be acceptable now
+                if self._refused:
+                    self._medium.forget()  # what a slot holds may be acceptable now
             elif isinstance(record, Look):
                 self._look_at = min(self._look_at, self._clock())
             else:
@@ -404,9 +411,11 @@ class ListenerWorker:
                     self._looked(begun, SlotView.EMPTY)
                     break
                 self._judge(data, at)
+                self._refused = False
                 self._looked(begun, SlotView.NEW)
             except CodecError as error:
                 self._report.refuse(error.reason)
+                self._refused = True
                 self._looked(begun, SlotView.FOREIGN)
             except MediumError as error:
                 self._fail(error)
@@ -419,13 +428,32 @@ class ListenerWorker:
 
     def _judge(self, data: bytes | memoryview, at: float) -> None:
         """Forward a message, or raise CodecError."""
+        stamped = None
         if self._original:
             if openha.decode(data).node != self._original:
                 raise CodecError(OTHER_NODE)
-        elif verify(data, self._keys.ring).cluster != self._cluster:
-            raise CodecError(OTHER_CLUSTER)
+        else:
+            stamped = self._stamp_of(data)
         if not self._report.deliver(Received(at, bytes(data))):
             raise _NotTakenError
+        if stamped is not None:
+            self._order.take(*stamped)
+
+    def _stamp_of(self, data: bytes | memoryview) -> tuple[int, Incarnation, int] | None:
+        """Node, life and number of a message that is to be forwarded, where they decide about that; else None.
+
+        Raises CodecError.
+        """
+        origin = verify(data, self._keys.ring)
+        if origin.cluster != self._cluster:
+            raise CodecError(OTHER_CLUSTER)
+        if self._looks:
+            # A slot is read once a period, whatever a stranger does; what it shows is for nmond to judge.
+            return None
+        stamped = (origin.node, *stamp(data))
+        if not self._order.is_news(*stamped):
+            raise CodecError(OLD)
+        return stamped
 
     def _looked(self, begun: float, view: SlotView) -> None:
         if self._looks and not self._report.tell(Looked(begun, view)) and view is SlotView.FOREIGN:

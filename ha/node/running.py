@@ -27,7 +27,7 @@ from ha.fsm.events import (
     Tick,
 )
 from ha.fsm.identity import node_id
-from ha.fsm.message import Heartbeat
+from ha.fsm.message import Heartbeat, Incarnation
 from ha.fsm.record import NodeRecord
 from ha.heartbeats import worker as heartbeat_worker
 from ha.heartbeats.codec import CodecError, encode
@@ -49,6 +49,10 @@ from ha.node.runner import PATH, Runner
 from ha.node.store import Store
 from ha.node.workers import Workers
 
+REMEMBER_S: Final = 0.5
+"""After another node is heard in a new incarnation, until that is on record."""
+REMEMBER_EVERY_S: Final = 60.0
+"""What was heard last is on record at least as of then."""
 FAREWELL_LIMIT_S: Final = 1.0
 """So long the last message may take to be on the wire and on the disks."""
 _LEVELS: Final = {"error": Level.ERROR, "warning": Level.WARNING, "info": Level.INFO, "debug": Level.DEBUG}
@@ -100,6 +104,9 @@ class Node:
         self._farewells = 0
         self._farewell_until = 0.0
         self._heard: dict[str, object] = {}
+        self._lives: dict[str, Incarnation] = {}
+        """The incarnation of each other node that was heard last."""
+        self._remembered_at = 0.0
         self.use_options()
 
     def use_options(self) -> None:
@@ -121,6 +128,7 @@ class Node:
             self._yielding(self.outbox.local),
             self._yielding(lambda: self.outbox.remote(engine)),
         ]
+        self.loop.after(REMEMBER_EVERY_S, self._remember_now_and_then)
         if not resumed:
             self.driver.start()
 
@@ -163,6 +171,22 @@ class Node:
         if self._heard.get(path.node) is not message.services:
             self._heard[path.node] = message.services
             self.outbox.remote_changed = True
+        if self._lives.get(path.node) != message.incarnation:
+            self._lives[path.node] = message.incarnation
+            self.loop.after(REMEMBER_S, self._remember)
+
+    def _remember(self) -> None:
+        """Have on record what was heard last of the others (``ha.fsm.freshness``): nothing waits for it."""
+        self._remembered_at = self.loop.clock()
+        try:
+            self.persist(self.driver.engine.record())
+        except OSError:
+            return  # It is told, and the next decision, or minute, tries again.
+
+    def _remember_now_and_then(self) -> None:
+        if self.loop.clock() - self._remembered_at >= REMEMBER_EVERY_S / 2 and self._lives:
+            self._remember()
+        self.loop.after(REMEMBER_EVERY_S, self._remember_now_and_then)
 
     def _refuse(self, path: PathId, why: str, quietly: bool) -> None:
         first = self.workers.refuse(path, why)

@@ -223,7 +223,7 @@ def test_workers_live_through_the_loss_and_return_of_their_interface(group: str)
         nonlocal now
         now += 1.0
         assert listener.turn()
-        hand.send(channel.encode(Handed(seq, now, GOOD)))
+        hand.send(channel.encode(Handed(seq, now, codec.encode(heartbeat(seq=seq)))))
         assert sender.turn()
         now += 0.5
         if listener._fd >= 0:
@@ -235,10 +235,15 @@ def test_workers_live_through_the_loss_and_return_of_their_interface(group: str)
         missing = "there is no interface {}"
         assert period(1) == ([Trouble(1.0, missing.format("left"))], [Trouble(1.0, missing.format("right"))])
         cable("left", "right")
-        assert period(2) == ([Sent(2, 2.0), Trouble(2.0, "")], [Trouble(2.0, ""), Received(2.5, GOOD)])
+        assert period(2) == (
+            [Sent(2, 2.0), Trouble(2.0, "")],
+            [Trouble(2.0, ""), Received(2.5, codec.encode(heartbeat(seq=2)))],
+        )
         ip("link", "del", "left")
         cable("left", "right")
-        assert period(3) == ([Sent(3, 3.0)], [Received(3.5, GOOD)]), "the peer notices nothing"
+        assert period(3) == ([Sent(3, 3.0)], [Received(3.5, codec.encode(heartbeat(seq=3)))]), (
+            "the peer notices nothing"
+        )
     finally:
         sender.close()
         listener.close()

@@ -414,7 +414,7 @@ class TestListener:
         self, listener: ListenerWorker, nmond: Nmond, medium: Medium, clock: Clock
     ) -> None:
         medium.burst = 2_000
-        medium.inbox.extend([GOOD] * 2_000)
+        medium.inbox.extend(codec.encode(heartbeat(seq=seq)) for seq in range(1, 2_001))
         assert listener.turn()
         taken = len(nmond.heard())
         assert taken < 2_000
