@@ -16,6 +16,7 @@ _PROGRAMS: Mapping[str, tuple[str, str, bool]] = {
     "nodemgr": ("ha.cli.nodemgr", "main", False),
     "nmond": ("ha.node.daemon", "main", True),
     "nmond-supervisor": ("ha.node.supervisor", "main", False),
+    "ezha-guardian": ("ha.node.guardian", "main", False),
 }
 """Name: module, function, whether it needs installed packages from its first line on."""
 

@@ -31,7 +31,8 @@ class Process:
         return fields is not None and int(fields[19]) == self.started
 
 
-_NAMES = ("nmond", "nmond-supervisor", "heartd", "heartc")
+_GUARDIAN = "ezha-guardian"
+_NAMES = ("nmond", "nmond-supervisor", "heartd", "heartc", _GUARDIAN)
 
 
 def processes(bin_dir: str, proc: str = "/proc") -> list[Process]:
@@ -50,9 +51,10 @@ def family(bin_dir: str, run_dir: str, proc: str = "/proc") -> list[Process]:
     """Those of ``processes`` that belong to the installation whose run-time files are in ``run_dir``.
 
     nmond and its workers hold their locks open there; the supervisor is the parent of one that does, or holds one.
-    Two installations can share their programs, and ending the one must not end the other.
+    Two installations can share their programs, and ending the one must not end the other. The guardian is not among
+    them: nmond ends it where it guards nothing, and where it guards something nobody else may.
     """
-    found = processes(bin_dir, proc)
+    found = [process for process in processes(bin_dir, proc) if process.program != _GUARDIAN]
     own = {process.pid for process in found if _holds(proc, process.pid, run_dir)}
     parents = {process.parent for process in found if process.pid in own}
     return [p for p in found if p.pid in own or (p.pid in parents and p.program == "nmond-supervisor")]

@@ -119,7 +119,7 @@ class Daemon:
             if data is None:
                 self._start(configuration, boot_id, store)
             else:
-                self._go_on(data)
+                self._go_on(data, boot_id)
         except OSError as error:
             raise Unusable(f"cannot start: {error}", EXIT_FAILED) from None
         self._ready()
@@ -163,7 +163,9 @@ class Daemon:
         node.runner.prepare()
         self._reap_strangers()
         nonce, now = int.from_bytes(os.urandom(4)), self.loop.clock()
-        engine = first_engine(Engine, configuration, node.name, loaded, nonce, now, node.runner.adopt())
+        node.guarding.open(boot_id, node.guard_plan())
+        until = node.guarding.lease_until
+        engine = first_engine(Engine, configuration, node.name, loaded, nonce, now, node.runner.adopt(), until)
         incarnation = engine.incarnation
         what = "after a boot" if loaded.boot else "in the same boot" if loaded.record else "for the first time"
         if loaded.unreadable:
@@ -203,17 +205,20 @@ class Daemon:
             self._disinherit(str(error))
         return data
 
-    def _go_on(self, data: Mapping[str, Any]) -> None:
+    def _go_on(self, data: Mapping[str, Any], boot_id: str) -> None:
         """After an exec: the same incarnation, workers and scripts."""
         node = self.node
         try:
             node.runner.prepare()
+            node.guarding.open(boot_id, node.guard_plan())
             # From here on nobody speaks for this node until it does so itself.
             node.unpack(bridge.take(int(data["bridge"])))
             self.control.listen(int(data["control"]))
         except (handover.HandoverError, ValueError, KeyError, TypeError, OSError) as error:
             self._disinherit(f"{type(error).__name__}: {error}")
-        known = node.workers.pids | {job.pid for job in node.runner.jobs.values()} | {node.notifier.pid}
+        known = (
+            node.workers.pids | {job.pid for job in node.runner.jobs.values()} | {node.notifier.pid, node.guarding.pid}
+        )
         for pid in process.children():
             if pid not in known:
                 self._watch_stranger(pid)
@@ -317,6 +322,7 @@ class Daemon:
         self.desk.break_off("nmond ends; what became of the action is not known")
         node.workers.stop()
         node.exporter.stop()
+        node.guarding.close()
         until = self.loop.clock() + WORKERS_END_S
         while self.loop.clock() < until and not (node.workers.gone and self.control.idle):
             self.loop.turn(0.05)

@@ -18,6 +18,7 @@ from ha.fsm.events import (
     ConfigChanged,
     Fenced,
     FenceNode,
+    Guarded,
     KillScript,
     Leave,
     Note,
@@ -38,6 +39,7 @@ from ha.node.config import ConfigError, Configuration, load
 from ha.node.config.sizes import smallest_room
 from ha.node.driver import FAREWELL_GAP_S, FAREWELLS, Driver
 from ha.node.exporter import Exporter
+from ha.node.guarding import Guarding, Plan, plan_of
 from ha.node.history import History
 from ha.node.intake import Intake
 from ha.node.layout import Layout
@@ -79,6 +81,7 @@ class Node:
             name, lambda: self.driver.engine, self._post, self._heard_of, self._refuse, lambda: self.configuration.keys
         )
         self.workers = Workers(loop, layout.run, layout.bin, name, log, self.intake, self._work)
+        self.guarding = Guarding(loop, layout, log, lambda promise: self._post(Guarded(promise)))
         self.exporter = Exporter(loop, f"{layout.bin}/ezha", log)
         self.notifier = Notifier(loop, name, log, {"PATH": PATH, "HOME": "/", "LANG": "C.UTF-8", **environ})
         history = History(layout.history, name)
@@ -129,8 +132,11 @@ class Node:
             self._yielding(lambda: self.outbox.remote(engine)),
         ]
         self.loop.after(REMEMBER_EVERY_S, self._remember_now_and_then)
+        self.guarding.promise = engine.promise
+        self.guarding.use(self.guard_plan())
         if not resumed:
             self.driver.start()
+            self.guarding.begun()
 
     def _yielding(self, work: Callable[[], bool]) -> Callable[[], bool]:
         """Idle work that scripts go before: many services that are taken over start first, and are told of then."""
@@ -138,7 +144,9 @@ class Node:
 
     def _launch(self) -> bool:
         """The next script that waits; first of all a lease that has ended meanwhile, which the loop looks at next."""
-        return self.driver.lapsed or self.runner.launch()
+        if self.driver.lapsed:
+            return True
+        return not self.guarding.arming and self.runner.launch()
 
     def _first(self) -> None:
         self.driver.work()
@@ -163,6 +171,10 @@ class Node:
 
     def period_of(self, node: str) -> float:
         return self.configuration.cluster.period_of(node)
+
+    def guard_plan(self) -> Plan | None:
+        """What is to end this node's services where nmond cannot."""
+        return plan_of(self.configuration.cluster, self.name, self.configuration.options.protecting)
 
     def start_workers(self) -> None:
         self.workers.configure(self.configuration.lines, self.period_of)
@@ -197,10 +209,10 @@ class Node:
     # ---------------------------------------------------------------------------------- the engine's world
 
     def self_fence(self, why: str) -> None:
-        self.log.error(f"this machine has to end itself: {why}")
+        self.guarding.end_machine(why)
 
     def guard(self, until: float) -> None:
-        self.log.debug(f"nothing holds this node to its lease until {until:.3f}")
+        self.guarding.until(until)
 
     def kill(self, order: KillScript) -> None:
         self.runner.kill(order)
@@ -347,6 +359,7 @@ class Node:
             self.workers.use_keys(new.keys)
         self.driver.post(ConfigChanged(new.cluster))
         self.settle()
+        self.guarding.use(self.guard_plan())
         self.start_workers()
         for service in old.cluster.services.values():
             if service.name not in new.cluster.services:
@@ -363,7 +376,7 @@ class Node:
 
     def hold(self) -> None:
         """Start no process any more: who follows does."""
-        self.runner.held = self.workers.held = self.notifier.held = True
+        self.runner.held = self.workers.held = self.notifier.held = self.guarding.held = True
 
     def packed(self) -> dict[str, Any]:
         """What the nmond after an exec needs. Nothing may be queued any more."""

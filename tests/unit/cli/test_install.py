@@ -33,6 +33,7 @@ def test_the_listing_is_the_tutorials(installed: Path) -> None:
     assert sorted(os.listdir(installed)) == ["bin", "conf", "doc", "env.sh", "ezha.init", "log", "services"]
     assert sorted(os.listdir(installed / "bin")) == [
         "ezha",
+        "ezha-guardian",
         "hb",
         "nmond",
         "nmond-supervisor",

@@ -60,6 +60,13 @@ def test_others_are_not_shown(proc: Proc) -> None:
     assert len(processes(BIN, str(proc.root))) == 4
 
 
+def test_the_guardian_is_shown_and_ended_by_nobody(proc: Proc) -> None:
+    """Ending nmond is no reason for what it ran to run on without a lease."""
+    proc.add("33", "/usr/bin/python3", "-IS", f"{BIN}/ezha-guardian", holds="/run/ezha/guardian.lock")
+    assert f"33 {BIN}/ezha-guardian" in titles(proc.root)
+    assert [p.pid for p in family(BIN, "/run/ezha", str(proc.root))] == [20, 30, 31, 32]
+
+
 def test_another_installation_with_the_same_programs_is_not_ended(proc: Proc) -> None:
     proc.add("50", "/usr/bin/python3", "-IS", f"{BIN}/nmond-supervisor")
     proc.add("51", f"{BIN}/nmond", parent=50, holds="/run/other/nmond.lock")
