@@ -111,6 +111,7 @@ def _parser() -> "argparse.ArgumentParser":
     up.add_argument("--nodes", metavar="N", type=int, default=2, help="how many, 1 to 16 (default: 2)")
     up.add_argument("--timeout", metavar="T", type=float, default=10.0, help="of all paths, 0.2 to 120 s (default 10)")
     up.add_argument("--start", action="store_true", help="start ezha on each, now and at every power-on")
+    up.add_argument("--no-key", action="store_true", help="heartbeats are not signed (the default: one key, enforced)")
     verbs.add_parser("exec", help="run a command on a node, or on `client`", add_help=False)
     cut = verb("cut", _cut, "cut the network or the disk of a node, or of all")
     cut.add_argument("what", metavar="net|disk", choices=("net", "disk"))
@@ -146,7 +147,7 @@ def _up(lab: "Lab", options: "argparse.Namespace") -> int:
     from ha.lab.where import dir_option
 
     before = time.monotonic()
-    lab.up(options.nodes, options.timeout, options.start)
+    lab.up(options.nodes, options.timeout, options.start, key=not options.no_key)
     took = time.monotonic() - before
     nodes = lab.report()[1:]
     which = dir_option(lab.folder)

@@ -36,8 +36,17 @@ _FREEZE_S = 2.0
 _STEP_TIMEOUT_S = 300.0
 """For the installation and for ``ezha.init start`` on one node."""
 _TOOLS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_OWN_ENTRIES = {"nodes", "run", "disk.img", "lock"}
+_OWN_ENTRIES = {"nodes", "run", "disk.img", "key", "lock"}
+_KEY = "/etc/ezha.key"
+"""On a node."""
 MAX_PAUSE_S = 86_400.0
+
+
+def _write_secret(path: str, text: str) -> None:
+    """For nobody else to read, from its first moment on."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w", encoding="ascii") as file:
+        file.write(text)
 
 
 def keep_visible() -> list[str]:
@@ -83,10 +92,11 @@ class Lab:
 
     # ---- up and down
 
-    def up(self, nodes: int = 2, timeout_s: float = 10.0, start: bool = False) -> None:
+    def up(self, nodes: int = 2, timeout_s: float = 10.0, start: bool = False, key: bool = True) -> None:
         """Make ``nodes`` nodes (1 to 16), with the tutorial's ``nodes`` and ``monitor`` and its timeout (0.2 to 120 s).
 
-        ``start``: run ``ezha.init start`` in each, now and at every later boot. On failure nothing is left behind.
+        ``start``: run ``ezha.init start`` in each, now and at every later boot. ``key``: they sign their heartbeats
+        with one key, and take nothing else. On failure nothing is left behind.
         """
         try:
             plans = plan.plans(nodes)
@@ -116,7 +126,7 @@ class Lab:
                 ),
             )
             try:
-                self._raise(plans, timeout_s, start)
+                self._raise(plans, timeout_s, start, key)
             except BaseException:
                 self._take_down(keep=False)
                 raise
@@ -299,7 +309,7 @@ class Lab:
 
     # ---- how up is done
 
-    def _raise(self, plans: tuple[NodePlan, ...], timeout_s: float, start: bool) -> None:
+    def _raise(self, plans: tuple[NodePlan, ...], timeout_s: float, start: bool, key: bool) -> None:
         os.makedirs(f"{self.folder}/run", mode=0o700, exist_ok=True)
         image = os.open(f"{self.folder}/disk.img", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.ftruncate(image, DISK_BYTES)
@@ -311,7 +321,8 @@ class Lab:
         self._boot([CLIENT])
         self._boot(names)
         if self._install is not None:
-            self._in_all(names, list(self._install), "the installation")
+            options = self._give_key(names) if key else ()
+            self._in_all(names, [*self._install, *options], "the installation")
         for name in names:
             conf = f"{self._files(name)}/cluster/conf"
             os.makedirs(conf, exist_ok=True)
@@ -326,6 +337,17 @@ class Lab:
                         os.symlink(_BOOT_SCRIPT, path)
             self._in_all(names, [_BOOT_SCRIPT, "start"], "ezha.init start")
         state.save(self.folder, replace(self._load(), up=True))
+
+    def _give_key(self, names: list[str]) -> tuple[str, ...]:
+        """A file with the lab's key on each node, and the options of the installation that name it."""
+        path = f"{self.folder}/key"
+        if not os.path.lexists(path):
+            _write_secret(path, secrets.token_hex(32) + "\n")
+        with open(path, encoding="ascii") as file:
+            text = file.read()
+        for name in names:
+            _write_secret(f"{self._files(name)}{_KEY}", text)
+        return ("--key", _KEY)
 
     def _boot(self, names: list[str]) -> None:
         """Power on, all at once. What has begun is on record when this raises."""
@@ -454,8 +476,9 @@ class Lab:
         self._kill(lab.nodes, lab.helpers)
         for entry in ("run",) if keep else ("run", "nodes"):
             _remove(f"{self.folder}/{entry}")
-        if not keep and os.path.lexists(f"{self.folder}/disk.img"):
-            os.unlink(f"{self.folder}/disk.img")
+        for entry in ("disk.img", "key"):
+            if not keep and os.path.lexists(f"{self.folder}/{entry}"):
+                os.unlink(f"{self.folder}/{entry}")
         state.forget(self.folder)
         state.remove_lock(self.folder)
         if lab.made_folder and not keep:
