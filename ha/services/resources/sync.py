@@ -96,14 +96,18 @@ class Sync(Copier):
             ctx.log.info(f"skip sync: {why}")
             return
         budget = Budget(self.timeout("start"))
-        failed = []
-        for node in nodes:
-            try:
-                self._copy_to(ctx, node, budget)
-            except ResourceError as error:
-                ctx.log.error(str(error))
-                failed.append(node)
+        failed: list[str] = []
+        # All copies first: with its own, each node is told who else has one, and knows when it becomes the active one.
         self._stamp(ctx, ctx.node)
+        for step in (self._copy_to, self._tell):
+            for node in nodes:
+                if node in failed:
+                    continue
+                try:
+                    step(ctx, node, budget)
+                except ResourceError as error:
+                    ctx.log.error(str(error))
+                    failed.append(node)
         if failed:
             raise ResourceError(f"{', '.join(failed)} got no copy")
 
@@ -114,20 +118,27 @@ class Sync(Copier):
 
     def _copy_to(self, ctx: Context, node: str, budget: Budget) -> None:
         """Raises ResourceError with the node in it."""
-        shell = " ".join(_SSH)
         sources = self.sources or self._own_files(ctx)
         folder = self.values.text("dst") or ctx.paths.etc
         # No --delete at the top: what else lies in the folder is not ours. rsync replaces each file whole.
-        argv = ("rsync", "-a", f"--timeout={_STALL_S}", "-e", shell, "--", *sources, f"{node}:{folder}/")
-        done = ctx.runner.run(argv, budget.left())
-        if not done.ok:
-            raise ResourceError(f"{node}: {done.why()}")
+        self._rsync(ctx, sources, f"{node}:{folder}/", budget)
         self._stamp(ctx, node)
+
+    def _tell(self, ctx: Context, node: str, budget: Budget) -> None:
+        """Raises ResourceError with the node in it."""
+        stamps = [path for each in ctx.nodes + ctx.drpnodes if os.path.exists(path := self._timestamp(ctx, each))]
+        self._rsync(ctx, stamps, f"{node}:{ctx.paths.var}/", budget)
         command = f"svcmgr -s {ctx.service} --waitlock {_POSTSYNC_WAIT_S} postsync"
         ctx.log.of("").info(f"exec '{command}' on node {node}")
         done = ctx.runner.run((*_SSH, "--", node, command), budget.left())
         if not done.ok:
             raise ResourceError(f"{node} has the files, but: {done.why()}")
+
+    def _rsync(self, ctx: Context, sources: Iterable[str], target: str, budget: Budget) -> None:
+        argv = ("rsync", "-a", f"--timeout={_STALL_S}", "-e", " ".join(_SSH), "--", *sources, target)
+        done = ctx.runner.run(argv, budget.left())
+        if not done.ok:
+            raise ResourceError(f"{target.partition(':')[0]}: {done.why()}")
 
     def _own_files(self, ctx: Context) -> tuple[str, ...]:
         """The file of the service, its link, and its launchers: those that are there."""

@@ -65,9 +65,11 @@ def test_a_copy_goes_to_the_other_nodes_and_they_are_told(tmp_path: Path) -> Non
     assert sync().status(ctx).notes == ("node2 need update",)
     sync().copy(ctx, "nodes")
     etc = f"{tmp_path}/etc"
+    var = f"{tmp_path}/var/svc1.sync#i0"
     ssh = "ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=10"
     assert calls(tmp_path) == [
         f"rsync -a --timeout=60 -e {ssh} -- {etc}/svc1.env {etc}/svc1.d node2:{etc}/",
+        f"rsync -a --timeout=60 -e {ssh} -- {var}.node1 {var}.node2 node2:{tmp_path}/var/",
         f"{ssh} -- node2 svcmgr -s svc1 --waitlock 3600 postsync",
     ]
     assert lines == ["INFO exec 'svcmgr -s svc1 --waitlock 3600 postsync' on node node2"]
@@ -96,10 +98,10 @@ def test_without_force_the_schedule_holds(tmp_path: Path, now: float, said: str)
     lines: list[str] = []
     ctx = world(tmp_path, lines)
     sync(NIGHT).copy(ctx, "nodes")
-    assert len(calls(tmp_path)) == 2, "in the window, and none was made yet"
+    assert len(calls(tmp_path)) == 3, "in the window, and none was made yet"
     lines.clear()
     sync(now).copy(ctx, "nodes")
-    assert (lines, len(calls(tmp_path))) == ([said], 2)
+    assert (lines, len(calls(tmp_path))) == ([said], 3)
 
 
 def test_a_window_over_midnight(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_a_window_over_midnight(tmp_path: Path) -> None:
     sync(NIGHT, schedule="22:00-02:00").copy(ctx, "nodes")
     assert calls(tmp_path) == []
     sync(NIGHT - 4 * 3600, schedule="22:00-02:00").copy(ctx, "nodes")
-    assert len(calls(tmp_path)) == 2
+    assert len(calls(tmp_path)) == 3
 
 
 def test_nothing_is_copied_from_where_the_service_is_not_up(tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_nothing_is_copied_from_where_the_service_is_not_up(tmp_path: Path) -> N
     assert calls(tmp_path) == []
     assert "not up here" in lines[0]
     sync().copy(world(tmp_path, lines, force=True), "nodes")
-    assert len(calls(tmp_path)) == 2, "the twin: up, it copies"
+    assert len(calls(tmp_path)) == 3, "the twin: up, it copies"
 
 
 def test_a_node_that_cannot_be_reached_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
