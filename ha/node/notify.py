@@ -14,11 +14,14 @@ from ha.fsm.events import Note, NoteKind
 from ha.node import process
 from ha.node.log import Log
 from ha.node.loop import Loop, Timer
+from ha.node.trust import DistrustError, require_trust
 
 LONGEST_QUEUE: Final = 1000
 """Transitions that wait to be told."""
 TIMEOUT_S: Final = 30.0
 """A command that runs longer is killed with its process group."""
+UNTRUSTED: Final = 126
+"""Exit code of the child that may not run it."""
 
 
 class Notifier:
@@ -94,7 +97,10 @@ class Notifier:
             os.setsid()
             null = os.open("/dev/null", os.O_WRONLY)
             try:
+                require_trust(self.command[0])
                 process.become(self.command, {**self._environ, **told}, null)
+            except DistrustError:
+                os._exit(UNTRUSTED)
             except OSError:
                 # 126 or 127, as a shell has it: the command line cannot be run.
                 os._exit(127)
@@ -119,7 +125,9 @@ class Notifier:
         self.pid = 0
         self.told += 1
         code = os.waitstatus_to_exitcode(status)
-        if code == 127:
+        if code == UNTRUSTED:
+            self._failed("is not run: others than root may write it, ezha check tells what to do")
+        elif code == 127:
             self._failed("cannot be run (exit code 127)")
         elif code > 0:
             self._failed(f"ended with exit code {code}")

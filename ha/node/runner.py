@@ -25,6 +25,7 @@ from ha.fsm.states import ScriptKind
 from ha.node import process
 from ha.node.log import Log, printable
 from ha.node.loop import Loop
+from ha.node.trust import DistrustError, RemoteMounts, require_trust
 
 ROTATE_BYTES: Final = 1 << 20
 """A service's log is rotated beyond this size, when a script starts; one older file is kept."""
@@ -162,6 +163,7 @@ class Runner:
         self._ended = ended
         self._before = before
         self._environ = {"PATH": PATH, "HOME": "/", "LANG": "C.UTF-8", **(environ or {})}
+        self._remote = RemoteMounts()
         self._waiting: deque[RunScript] = deque()
         self._checks: deque[RunScript] = deque()
         """Launched when nothing else waits: of many services, the first then runs before the last is checked."""
@@ -214,11 +216,25 @@ class Runner:
             return True
         self._before(script.service)
         try:
+            self._require_trust(script.argv[0])
             self._launch(script)
         except OSError as error:
             self._log.error(f"{script.service}: {script.kind.value} could not be launched: {error}")
-            self._end(script.service, script.job, script.kind, Ended.NOT_STARTED, error.errno or 0, str(error))
+            why = str(error.strerror) if isinstance(error, DistrustError) else str(error)
+            self._end(script.service, script.job, script.kind, Ended.NOT_STARTED, error.errno or 0, why)
         return True
+
+    def _require_trust(self, path: str) -> None:
+        """Raises DistrustError where others than root may have written what would run as root.
+
+        What cannot be looked at is for the launch to tell.
+        """
+        try:
+            require_trust(path, beyond=self._remote.points())
+        except DistrustError:
+            raise
+        except OSError:
+            return
 
     def _launch(self, script: RunScript) -> None:
         path, output, offset = self._output(script)

@@ -137,3 +137,13 @@ def test_a_command_that_is_taken_out_of_the_configuration_while_it_runs_may_fail
     (bench.folder / "go").touch()
     bench.finish()
     assert f"{bench.folder}/notify.sh ended with exit code 3" in bench.log
+
+
+def test_a_command_that_others_may_write_is_not_run(bench: Bench) -> None:
+    bench.command(f"touch {bench.folder}/ran")
+    Path(bench.notifier.command[0]).chmod(0o777)
+    bench.notifier.tell(note())
+    bench.finish()
+    assert not (bench.folder / "ran").exists()
+    assert "others than root may write it, ezha check tells what to do" in bench.log
+    assert bench.notifier.failed == 1

@@ -480,3 +480,24 @@ def test_a_script_runs_although_its_output_cannot_be_kept(bench: Bench) -> None:
     told = bench.result()
     assert (told.how, told.code, told.detail) == (Ended.EXITED, 4, "")
     assert "the output of start is lost" in bench.log
+
+
+@pytest.mark.parametrize("kind", list(ScriptKind))
+def test_a_script_that_others_may_write_is_not_run(bench: Bench, kind: ScriptKind) -> None:
+    """Not once, however often it was run before: it is looked at right before each run."""
+    script = bench.script("echo ran >>$0.ran", kind=kind)
+    ran = Path(f"{script.argv[0]}.ran")
+    bench.run(script)
+    assert bench.result().how is Ended.EXITED
+    assert ran.read_text() == "ran\n"
+    Path(script.argv[0]).chmod(0o775)
+    bench.run(script)
+    end = bench.result()
+    assert (end.how, end.code) == (Ended.NOT_STARTED, errno.EPERM)
+    assert end.detail.startswith("may be written by others than root (owner root, group root, mode 0775): chmod go-w ")
+    assert any(f"{script.argv[0]} may be written by others" in line for line in bench.log.lines)
+    assert ran.read_text() == "ran\n"
+    Path(script.argv[0]).chmod(0o755)
+    bench.run(script)
+    assert bench.result().how is Ended.EXITED
+    assert ran.read_text() == "ran\nran\n"

@@ -113,3 +113,38 @@ def test_what_cannot_be_looked_at(script: Path) -> None:
         require_trust(str(script))
     assert caught.value.filename == str(script)
     assert "chmod go-w" in str(caught.value.strerror)
+
+
+def test_links_that_lead_nowhere_or_in_circles(script: Path) -> None:
+    link = script.parent / "link"
+    link.symlink_to("link")
+    with pytest.raises(OSError, match="Too many levels"):
+        distrust(str(link))
+    link.unlink()
+    link.symlink_to("../web/./web.cluster")
+    assert distrust(str(link)) == ""
+    script.chmod(0o777)
+    assert distrust(str(link)).startswith("may be written by others than root")
+
+
+def test_nothing_is_looked_at_on_the_file_system_of_another_machine(script: Path) -> None:
+    script.chmod(0o777)
+    assert distrust(str(script), beyond={str(script.parent)}) == ""
+    link = script.parents[1] / "link"
+    link.symlink_to(script)
+    assert distrust(str(link), beyond={str(script.parent)}) == ""
+    script.parents[1].chmod(0o777)
+    assert distrust(str(link), beyond={str(script.parent)}) != ""
+
+
+def test_which_file_systems_are_of_another_machine(tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
+        "40 22 0:50 / /srv/my\\040files rw - nfs4 server:/files rw\n"
+        "41 22 0:51 / /srv/some rw,relatime - fuse.sshfs x:/ rw\n"
+        "42 22 0:52 / /srv/tmp rw,relatime - tmpfs x rw\n"
+    )
+    remote = trust.RemoteMounts(str(mounts))
+    assert remote.points() == {"/srv/my files", "/srv/some"}
+    assert "/" not in trust.RemoteMounts().points()
