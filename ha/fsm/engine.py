@@ -448,8 +448,10 @@ class Engine(Hearing):
         refused = self.objections(config)
         assert not refused, refused  # the driver asks first
         back = [name for name in self._strays if name in config.services and self.node in config.services[name].nodes]
+        before = self._covers
         self._configure(config, now)
         self._set_leases(NEVER, now)
+        self._inherit(before, now)
         for name in back:
             self._adopt(name, now)
         self._persist_all = self._send_now = True

@@ -100,6 +100,20 @@ class Standings(Ledger):
         for name in self.services:
             self._track(name)
 
+    def _inherit(self, before: Mapping[str, Lease], now: float) -> None:
+        """The configuration changed under what runs: a new lease of it begins with what is left of its old one, or,
+        where it needed none until now, with a first L. It has to be renewed until then as any other; the others neither
+        start nor take over while their configuration is another one (rule 9). ``before``: the leases by service."""
+        kept = {id(lease) for lease in before.values()}
+        for name, lease in self._covers.items():
+            service = self.services[name]
+            if id(lease) in kept or service.lapsed_at is not None or not may_run(service.record):
+                continue
+            left = before[name].until if name in before else FOREVER
+            left = min(left, now + lease.timing.lease)
+            lease.until = left if lease.until == NEVER else min(lease.until, left)
+            lease.standing = lease.until > now
+
     def _leases_as_data(self) -> dict[str, Any]:
         """For a hand-over by exec."""
         return {

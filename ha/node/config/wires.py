@@ -58,6 +58,9 @@ def _check_services(cluster: ClusterConfig, report: Report, file: str) -> None:
         if len(service.nodes) != 2:
             text = f"service {service.name} has {len(service.nodes)} nodes, OpenHA knows pairs"
             report.problem(file, 0, f'{text}; give it two until no path has wire = "{OPENHA}" any more')
+        if service.by_etcd:
+            text = f'protection "{service.protection}" of {service.name}: OpenHA\'s node asks no arbiter'
+            report.problem(file, 0, f'{text}; choose none or stonith until no path has wire = "{OPENHA}" any more')
         if len(service.name) > openha.MAX_SERVICE_NAME:
             text = f"the name of service {service.name} has {len(service.name)} characters"
             report.problem(file, 0, f"{text}; OpenHA's messages hold {openha.MAX_SERVICE_NAME}")

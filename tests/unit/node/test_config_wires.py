@@ -90,6 +90,18 @@ def test_what_the_original_does_not_take_is_refused(line: str, says: str) -> Non
     assert says in only(monitor=f"{line}\nnode2 net eth0 239.131.50.10 4321 10\n", options=WIRE)
 
 
+def test_no_lease_can_be_kept_beside_an_original_node() -> None:
+    assert "node1 is an original OpenHA node, which keeps no lease" in only(
+        monitor=FAR, options=WIRE + 'protection = "disk"\n'
+    )
+    etcd = '[etcd]\nendpoints = ["http://127.0.0.1:2379"]\n'
+    assert "OpenHA's node asks no arbiter; choose none or stonith" in only(
+        monitor=FAR, options=f'{WIRE}protection = "etcd"\n{etcd}'
+    )
+    found = configuration(monitor=FAR, options=WIRE)
+    assert [service.protection for service in found.cluster.services.values()] == ["none"]
+
+
 def test_services_of_three_nodes_of_long_names_and_too_many_are_refused() -> None:
     three = FAR + "node3 net eth0 239.131.50.10 5555 10\n"
     assert "has 3 nodes, OpenHA knows pairs" in only(
