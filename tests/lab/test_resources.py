@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,20 +44,60 @@ class Answer:
         return "\n".join(self.lines)
 
 
+class Node:
+    """A node, and the process in it that calls drivers."""
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.name = name
+        argv = [sys.executable, str(actor.__file__)]
+        pipe = subprocess.PIPE
+        self._actor = lab.popen(name, argv, env={"PYTHONPATH": str(ROOT)}, stdin=pipe, stdout=pipe, text=True)
+
+    def ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        assert self._actor.stdin
+        assert self._actor.stdout
+        self._actor.stdin.write(json.dumps(order) + "\n")
+        self._actor.stdin.flush()
+        return dict(json.loads(self._actor.stdout.readline()))
+
+    def end(self) -> None:
+        self._actor.communicate(timeout=10)
+
+
+class Nodes:
+    """The lab's nodes."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self._nodes: dict[str, Node] = {}
+
+    def __getitem__(self, name: str) -> Node:
+        if name not in self._nodes:
+            self._nodes[name] = Node(self.lab, name)
+        return self._nodes[name]
+
+    def end(self) -> None:
+        for node in self._nodes.values():
+            node.end()
+
+
 class Section:
     """One section of a service's file, on a node."""
 
-    def __init__(self, lab: Lab, node: str, section: str, **keys: str) -> None:
-        self.lab = lab
+    def __init__(self, nodes: Nodes, node: str, section: str, **keys: str) -> None:
+        self.nodes = nodes
         self.node = node
         self._order = {"section": section, "keys": keys, "node": node}
 
     def call(self, action: str, **more: Any) -> Answer:
-        order = json.dumps({**self._order, "action": action, **more})
-        argv = [sys.executable, str(actor.__file__), order]
-        done = self.lab.exec(self.node, argv, env={"PYTHONPATH": str(ROOT)})
-        assert done.returncode == 0, done.stderr
-        return Answer(**json.loads(done.stdout))
+        answer = self.nodes[self.node].ask({**self._order, "action": action, **more})
+        assert "traceback" not in answer, answer["traceback"]
+        return Answer(**answer)
+
+    def killed(self, death: str) -> None:
+        """A start that is killed at a step; see ``actor``."""
+        answer = self.nodes[self.node].ask({**self._order, "action": "start", "die": death})
+        assert answer == {"signal": signal.SIGKILL}
 
     def ok(self, action: str, **more: Any) -> Answer:
         answer = self.call(action, **more)
@@ -64,7 +105,7 @@ class Section:
         return answer
 
     def on(self, node: str) -> "Section":
-        return Section(self.lab, node, str(self._order["section"]), **dict(self._order["keys"]))  # type: ignore[arg-type]
+        return Section(self.nodes, node, str(self._order["section"]), **dict(self._order["keys"]))  # type: ignore[arg-type]
 
     @property
     def state(self) -> str:
@@ -72,19 +113,21 @@ class Section:
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Lab]:
+def nodes() -> Iterator[Nodes]:
     place = tempfile.mkdtemp(prefix="ezha-resources-test-")
     lab = Lab(f"{place}/lab")
     lab.up()
+    nodes = Nodes(lab)
     try:
-        yield lab
+        yield nodes
     finally:
+        nodes.end()
         lab.down()
         shutil.rmtree(place, ignore_errors=True)
 
 
-def run(lab: Lab, node: str, *argv: str) -> str:
-    done = lab.exec(node, argv)
+def run(nodes: Nodes, node: str, *argv: str) -> str:
+    done = nodes.lab.exec(node, argv)
     assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -92,24 +135,24 @@ def run(lab: Lab, node: str, *argv: str) -> str:
 # -------------------------------------------------------------------------------------------------------- addresses
 
 
-def addresses(lab: Lab, node: str) -> list[str]:
+def addresses(nodes: Nodes, node: str) -> list[str]:
     """``address/prefix`` on eth0, in the kernel's order."""
-    words = run(lab, node, "ip", "-o", "addr", "show", "dev", "eth0").split()
+    words = run(nodes, node, "ip", "-o", "addr", "show", "dev", "eth0").split()
     return [words[place + 1] for place, word in enumerate(words) if word in ("inet", "inet6")]
 
 
 @pytest.fixture
-def free(nodes: Lab) -> Iterator[str]:
+def free(nodes: Nodes) -> Iterator[str]:
     """An IPv4 address of the lab's network that nobody has. Gone from both nodes afterwards."""
     base = addresses(nodes, "node1")[0].partition("/")[0].rpartition(".")[0]
     yield f"{base}.201"
     for node in ("node1", "node2"):
         for word in addresses(nodes, node):
             if word.startswith((f"{base}.2", "fd00::2")) and not word.startswith((f"{base}.2/", f"{base}.20/")):
-                nodes.exec(node, ["ip", "addr", "del", word, "dev", "eth0"])
+                nodes.lab.exec(node, ["ip", "addr", "del", word, "dev", "eth0"])
 
 
-def test_an_address_comes_and_goes(nodes: Lab, free: str) -> None:
+def test_an_address_comes_and_goes(nodes: Nodes, free: str) -> None:
     ip = Section(nodes, "node1", "ip#0", ipname=free, ipdev="eth0")
     assert ip.state == "down"
     assert ip.ok("abort_check").result == ""
@@ -128,7 +171,7 @@ def test_an_address_comes_and_goes(nodes: Lab, free: str) -> None:
     ip.ok("stop")
 
 
-def test_an_address_that_a_neighbour_has_refuses_the_start(nodes: Lab, free: str) -> None:
+def test_an_address_that_a_neighbour_has_refuses_the_start(nodes: Nodes, free: str) -> None:
     run(nodes, "node2", "ip", "addr", "add", f"{free}/24", "dev", "eth0")
     answer = Section(nodes, "node1", "ip#0", ipname=free, ipdev="eth0").ok("abort_check")
     mac = run(nodes, "node2", "cat", "/sys/class/net/eth0/address").strip()
@@ -136,7 +179,7 @@ def test_an_address_that_a_neighbour_has_refuses_the_start(nodes: Lab, free: str
     assert f"INFO checking {free} availability" in answer.lines
 
 
-def test_without_the_probe_both_nodes_have_the_address(nodes: Lab, free: str) -> None:
+def test_without_the_probe_both_nodes_have_the_address(nodes: Nodes, free: str) -> None:
     """The twin: ``start`` alone asks nobody, and the kernel does not mind."""
     run(nodes, "node2", "ip", "addr", "add", f"{free}/24", "dev", "eth0")
     Section(nodes, "node1", "ip#0", ipname=free, ipdev="eth0").ok("start")
@@ -144,7 +187,7 @@ def test_without_the_probe_both_nodes_have_the_address(nodes: Lab, free: str) ->
     assert f"{free}/24" in addresses(nodes, "node2")
 
 
-def test_neighbours_learn_at_once_where_the_address_is_now(nodes: Lab, free: str) -> None:
+def test_neighbours_learn_at_once_where_the_address_is_now(nodes: Nodes, free: str) -> None:
     one = Section(nodes, "node1", "ip#0", ipname=free, ipdev="eth0")
     two = one.on("node2")
     one.ok("start")
@@ -152,18 +195,20 @@ def test_neighbours_learn_at_once_where_the_address_is_now(nodes: Lab, free: str
     one.ok("stop")
     two.ok("start")
     mac = run(nodes, "node2", "cat", "/sys/class/net/eth0/address").strip()
-    wait_for(lambda: mac in nodes.exec("client", ["ip", "neigh", "show", free]).stdout, what="the client knows")
+    wait_for(lambda: mac in nodes.lab.exec("client", ["ip", "neigh", "show", free]).stdout, what="the client knows")
     two.ok("stop")
 
 
-def _touch(lab: Lab, address: str) -> None:
+def _touch(nodes: Nodes, address: str) -> None:
     """Have the client look the address up."""
     code = f"import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b'x', ('{address}', 9))"
-    run(lab, "client", sys.executable, "-c", code)
-    wait_for(lambda: "lladdr" in lab.exec("client", ["ip", "neigh", "show", address]).stdout, what="it is looked up")
+    run(nodes, "client", sys.executable, "-c", code)
+    wait_for(
+        lambda: "lladdr" in nodes.lab.exec("client", ["ip", "neigh", "show", address]).stdout, what="it is looked up"
+    )
 
 
-def test_several_addresses_also_of_ipv6(nodes: Lab, free: str) -> None:
+def test_several_addresses_also_of_ipv6(nodes: Nodes, free: str) -> None:
     names = f"{free} {free[:-1]}2/32 fd00::201/64"
     ip = Section(nodes, "node1", "ip#0", ipname=names, ipdev="eth0")
     assert ip.ok("abort_check").result == ""
@@ -184,7 +229,7 @@ def test_several_addresses_also_of_ipv6(nodes: Lab, free: str) -> None:
     assert ip.state == "down"
 
 
-def test_an_ipv6_duplicate_is_found_also_while_it_starts(nodes: Lab, free: str) -> None:
+def test_an_ipv6_duplicate_is_found_also_while_it_starts(nodes: Nodes, free: str) -> None:
     for name in ("accept_dad", "dad_transmits"):  # the lab's nodes do without, to be up sooner
         run(nodes, "node1", "sh", "-c", f"echo 1 >/proc/sys/net/ipv6/conf/eth0/{name}")
     run(nodes, "node2", "ip", "addr", "add", "fd00::203/64", "dev", "eth0", "nodad")
@@ -197,7 +242,7 @@ def test_an_ipv6_duplicate_is_found_also_while_it_starts(nodes: Lab, free: str) 
     assert ip.state == "down"
 
 
-def test_with_the_first_address_of_a_network_no_other_goes(nodes: Lab, free: str) -> None:
+def test_with_the_first_address_of_a_network_no_other_goes(nodes: Nodes, free: str) -> None:
     """Without ``promote_secondaries`` the kernel deletes every address of a network along with its first one."""
     run(nodes, "node1", "sh", "-c", "echo 0 >/proc/sys/net/ipv4/conf/eth0/promote_secondaries")
     run(nodes, "node1", "sh", "-c", "echo 0 >/proc/sys/net/ipv4/conf/all/promote_secondaries")
@@ -211,9 +256,9 @@ def test_with_the_first_address_of_a_network_no_other_goes(nodes: Lab, free: str
     two.ok("stop")
 
 
-def test_a_stop_needs_no_resolver(nodes: Lab, free: str) -> None:
+def test_a_stop_needs_no_resolver(nodes: Nodes, free: str) -> None:
     """What the start has added is removed, whatever has become of the name."""
-    hosts = Path(nodes.files("node1")) / "etc/hosts"
+    hosts = Path(nodes.lab.files("node1")) / "etc/hosts"
     before = hosts.read_text()
     hosts.write_text(f"{before}{free} service.example\n")
     ip = Section(nodes, "node1", "ip#0", ipname="service.example", ipdev="eth0")
@@ -227,7 +272,7 @@ def test_a_stop_needs_no_resolver(nodes: Lab, free: str) -> None:
     assert not any(word.startswith(f"{free}/") for word in addresses(nodes, "node1"))
 
 
-def test_a_device_that_is_not_there_is_told(nodes: Lab, free: str) -> None:
+def test_a_device_that_is_not_there_is_told(nodes: Nodes, free: str) -> None:
     ip = Section(nodes, "node1", "ip#0", ipname=free, ipdev="eth7")
     assert ip.call("abort_check").error.startswith("there is no network device eth7; there are: eth0")
     assert ip.state == "down"
@@ -241,23 +286,23 @@ def test_a_device_that_is_not_there_is_told(nodes: Lab, free: str) -> None:
 class Disk:
     """An ext3 file system in a file that all nodes see, behind a loop device, to be mounted."""
 
-    lab: Lab
+    nodes: Nodes
     file: str
     dev: str
     point: str
 
     def loop(self, node: str = "node1") -> Section:
-        return Section(self.lab, node, "disk#0", type="loop", file=self.file, dev=self.dev)
+        return Section(self.nodes, node, "disk#0", type="loop", file=self.file, dev=self.dev)
 
     def fs(self, node: str = "node1", **more: str) -> Section:
-        return Section(self.lab, node, "fs#0", **{"type": "ext3", "dev": self.dev, "mnt": self.point, **more})
+        return Section(self.nodes, node, "fs#0", **{"type": "ext3", "dev": self.dev, "mnt": self.point, **more})
 
     def run(self, *argv: str) -> str:
-        return run(self.lab, "node1", *argv)
+        return run(self.nodes, "node1", *argv)
 
 
 @pytest.fixture
-def disk(nodes: Lab) -> Iterator[Disk]:
+def disk(nodes: Nodes) -> Iterator[Disk]:
     place = tempfile.mkdtemp(prefix="ezha-disk-test-")
     image = f"{place}/app.img"
     with open(image, "wb") as file:
@@ -267,9 +312,9 @@ def disk(nodes: Lab) -> Iterator[Disk]:
         yield Disk(nodes, image, f"/dev/ezha/{os.path.basename(place)}", f"{place}/mnt")
     finally:
         for node in ("node1", "node2"):
-            while nodes.exec(node, ["umount", f"{place}/mnt"]).returncode == 0:
+            while nodes.lab.exec(node, ["umount", f"{place}/mnt"]).returncode == 0:
                 pass
-            nodes.exec(node, ["rm", "-rf", "/dev/ezha"])
+            nodes.lab.exec(node, ["rm", "-rf", "/dev/ezha"])
         info = os.stat(image)
         for name in loop.attached():
             if (backing := loop.backing_of(name)) is not None and backing[:2] == (info.st_dev, info.st_ino):
@@ -339,10 +384,10 @@ def test_users_of_a_busy_mount_are_ended(disk: Disk) -> None:
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     holding = f"{deaf}; f = open('{disk.point}/held', 'w'); signal.pause()"
     users = [
-        disk.lab.popen("node1", [sys.executable, "-c", holding]),
-        disk.lab.popen("node1", ["sh", "-c", f"cd {disk.point} && exec sleep 1000"]),
+        disk.nodes.lab.popen("node1", [sys.executable, "-c", holding]),
+        disk.nodes.lab.popen("node1", ["sh", "-c", f"cd {disk.point} && exec sleep 1000"]),
     ]
-    bystander = disk.lab.popen("node1", ["sleep", "1000"])
+    bystander = disk.nodes.lab.popen("node1", ["sleep", "1000"])
     try:
         wait_for(lambda: os.path.exists(f"/proc/{users[0].pid}") and "held" in disk.run("ls", disk.point))
         wait_for(lambda: "/mnt" in disk.run("sh", "-c", "readlink /proc/[0-9]*/cwd"))
@@ -364,7 +409,7 @@ def test_a_copy_of_the_mount_in_another_namespace_is_no_clean_stop(disk: Disk) -
     """systemd gives services mount namespaces of their own: what is mounted there still writes to the device."""
     disk.loop().ok("start")
     disk.fs().ok("start")
-    keeper = disk.lab.popen("node1", ["unshare", "--mount", "--propagation", "private", "sleep", "1000"])
+    keeper = disk.nodes.lab.popen("node1", ["unshare", "--mount", "--propagation", "private", "sleep", "1000"])
     try:
         wait_for(lambda: "sleep" in disk.run("sh", "-c", "cat /proc/[0-9]*/comm"))
         error = disk.fs().call("stop").error
@@ -471,7 +516,7 @@ def test_a_mount_that_hangs_holds_up_nobody(disk: Disk) -> None:
     """Its look ends in time and says so, a stop ends in time, and no process that hangs keeps the caller's output."""
     hung = f"{disk.point}-hung"
     os.makedirs(hung)
-    server = disk.lab.popen("node1", [sys.executable, "-c", _HANGING, hung])
+    server = disk.nodes.lab.popen("node1", [sys.executable, "-c", _HANGING, hung])
     try:
         wait_for(lambda: f" {hung} fuse" in disk.run("cat", "/proc/mounts"))
         fs = disk.fs(type="bind", dev=hung, status_timeout="0.5", stop_timeout="3")
@@ -484,20 +529,20 @@ def test_a_mount_that_hangs_holds_up_nobody(disk: Disk) -> None:
     finally:
         server.kill()
         server.wait()
-        disk.lab.exec("node1", ["umount", "-l", hung])
+        disk.nodes.lab.exec("node1", ["umount", "-l", hung])
 
 
 # ------------------------------------------------------------------------------------------------------ applications
 
 
 @pytest.fixture
-def folder(nodes: Lab) -> Iterator[Path]:
+def folder(nodes: Nodes) -> Iterator[Path]:
     """``svc1.d`` of node1, as the machine sees it. What a test has left running in the node is ended."""
-    etc = Path(nodes.files("node1")) / "etc/opensvc"
+    etc = Path(nodes.lab.files("node1")) / "etc/opensvc"
     (etc / "svc1.d").mkdir(parents=True, exist_ok=True)
     yield etc / "svc1.d"
     shutil.rmtree(etc / "svc1.d")
-    nodes.exec(
+    nodes.lab.exec(
         "node1", ["sh", "-c", "pkill -KILL -f svc1-daemon; kill $(cat /run/svc1.pid); rm -rf /run/opensvc /run/svc1*"]
     )
 
@@ -516,7 +561,7 @@ status) [ -e /run/svc1.pid ] && kill -0 "$(cat /run/svc1.pid)" 2>/dev/null ;;
 esac"""
 
 
-def test_launchers_are_called_in_order_and_told_what_to_do(nodes: Lab, folder: Path) -> None:
+def test_launchers_are_called_in_order_and_told_what_to_do(nodes: Nodes, folder: Path) -> None:
     app = Section(nodes, "node1", "app")
     assert app.ok("status").notes == ["no checkup scripts"]
     path = script(folder / "weblauncher", _DAEMON)
@@ -544,7 +589,7 @@ def test_launchers_are_called_in_order_and_told_what_to_do(nodes: Lab, folder: P
     app.ok("stop")
 
 
-def test_a_launcher_that_fails_fails_the_start_and_not_the_stop(nodes: Lab, folder: Path) -> None:
+def test_a_launcher_that_fails_fails_the_start_and_not_the_stop(nodes: Nodes, folder: Path) -> None:
     app = Section(nodes, "node1", "app")
     script(folder / "S10bad", "echo no such database >&2; exit 3")
     script(folder / "K10bad", "exit 4")
@@ -560,7 +605,7 @@ def test_a_launcher_that_fails_fails_the_start_and_not_the_stop(nodes: Lab, fold
     assert "sleep" not in run(nodes, "node1", "sh", "-c", "cat /proc/[0-9]*/comm").split(), "nor what it started"
 
 
-def test_a_program_in_the_foreground(nodes: Lab, folder: Path) -> None:
+def test_a_program_in_the_foreground(nodes: Nodes, folder: Path) -> None:
     """It goes on when svcmgr has ended, is found again, and is ended with all that it started, deaf or not."""
     body = "trap '' TERM; sh -c 'exec sleep 1000' & while :; do sleep 0.1; done"
     program = script(folder / "svc1-daemon", body)
@@ -588,7 +633,7 @@ def test_a_program_in_the_foreground(nodes: Lab, folder: Path) -> None:
     assert missing.error == "/bin/nothing: No such file or directory"
 
 
-def test_a_program_that_leaves_a_daemon(nodes: Lab, folder: Path) -> None:
+def test_a_program_that_leaves_a_daemon(nodes: Nodes, folder: Path) -> None:
     """``start`` returns when the check says up, ``stop`` when it says down."""
     path = script(folder / "svc1-daemon", _DAEMON)
     late = script(folder / "late", f"DELAY=0.4 {path} start >/dev/null 2>&1 &")
@@ -612,3 +657,69 @@ def test_a_program_that_leaves_a_daemon(nodes: Lab, folder: Path) -> None:
         start_timeout="0.3",
     )
     assert never.call("start").error == "does not come up: /bin/false exited 1"
+
+
+def test_an_ocf_agent(nodes: Nodes, folder: Path) -> None:
+    app = Section(nodes, "node1", "app#1", type="ocf:heartbeat:Dummy", fake="a b")
+    assert app.state == "down"
+    started = app.ok("start")
+    assert "INFO spawn: /usr/lib/ocf/resource.d/heartbeat/Dummy start" in started.lines
+    assert app.state == "up"
+    assert not app.ok("start").activated
+    app.ok("stop")
+    assert app.state == "down"
+    app.ok("stop")
+    for keys, why in (
+        ({"type": "ocf:heartbeat:Dummy", "fakke": "1"}, "ocf:heartbeat:Dummy has no parameter fakke; it has: fake, "),
+        ({"type": "ocf:heartbeat:IPaddr2"}, "ocf:heartbeat:IPaddr2 needs the parameter ip"),
+        ({"type": "ocf:heartbeat:nosuch"}, "there is no agent /usr/lib/ocf/resource.d/heartbeat/nosuch; on Debian: "),
+    ):
+        assert Section(nodes, "node1", "app#1", **keys).call("start").error.startswith(why)
+    # An agent that cannot say how it is, in the words of the OCF's table.
+    broken = Section(
+        nodes, "node1", "app#1", type="ocf:heartbeat:Filesystem", device="/dev/x", directory="/x", fstype=""
+    )
+    assert broken.ok("status").state in ("warn", "down")
+
+
+# --------------------------------------------------------------------------------------------------- killed half-way
+
+
+def finished_or_undone(section: Section, *deaths: str) -> None:
+    """However far a start came when it was killed: the next start ends up up, and the next stop ends down."""
+    for death in deaths:
+        section.killed(death)
+        section.ok("start")
+        assert section.state == "up", death
+        section.ok("stop")
+        assert section.state == "down", death
+        section.killed(death)
+        section.ok("stop")
+        assert section.state == "down", death
+
+
+def test_addresses_of_a_start_that_was_killed(nodes: Nodes, free: str) -> None:
+    ip = Section(nodes, "node1", "ip#0", ipname=f"{free} {free[:-1]}2", ipdev="eth0")
+    finished_or_undone(ip, f"ip addr add {free[:-1]}2", "gratuitous ARP")
+    assert run(nodes, "node1", "sh", "-c", "ls /run/opensvc | grep -c addresses || true") == "0\n"
+
+
+def test_a_block_device_of_a_start_that_was_killed(disk: Disk) -> None:
+    finished_or_undone(disk.loop(), "ln -s", "losetup --direct-io")
+    assert not disk.run("losetup", "--associated", disk.file)
+
+
+def test_a_file_system_of_a_start_that_was_killed(disk: Disk) -> None:
+    disk.loop().ok("start")
+    finished_or_undone(disk.fs(), "e2fsck", "mount -t")
+    disk.loop().ok("stop")
+
+
+def test_programs_of_a_start_that_was_killed(nodes: Nodes, folder: Path) -> None:
+    path = script(folder / "svc1-daemon", "while :; do sleep 0.1; done")
+    finished_or_undone(Section(nodes, "node1", "app#1", type="simple", start=path), "logs in")
+    finished_or_undone(Section(nodes, "node1", "app#1", type="ocf:heartbeat:Dummy"), "Dummy start")
+    script(folder / "weblauncher", _DAEMON)
+    for link in ("S10weblauncher", "K90weblauncher", "C10weblauncher"):
+        (folder / link).symlink_to("weblauncher")
+    finished_or_undone(Section(nodes, "node1", "app"), "S10weblauncher start")

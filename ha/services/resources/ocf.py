@@ -170,11 +170,9 @@ class Ocf(Resource):
         if strange := sorted(set(self.parameters) - set(known)):
             raise ResourceError(f"{self.label} has no parameter {strange[0]}; it has: {', '.join(sorted(known))}")
         for name, each in known.items():
-            if (
-                each.get("required") in ("1", "true")
-                and name not in self.parameters
-                and each.find("content[@default]") is None
-            ):
+            content = each.find("content")
+            default = content.get("default") if content is not None else ""
+            if each.get("required") in ("1", "true") and name not in self.parameters and not default:
                 raise ResourceError(f"{self.label} needs the parameter {name}")
 
 

@@ -1,11 +1,15 @@
 """A volume group is taken by one node at a time. On a recorded LVM (``lvm.py``)."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ha.services.errors import ResourceError
 from ha.services.resource import Resource
+from ha.services.runner import Done, Runner
 from ha.services.state import State
 from tests.unit.services.resources.lvm import Lvm
 from tests.unit.services.resources.world import context, make
@@ -115,3 +119,30 @@ def test_what_cannot_be_seen_is_told(tmp_path: Path, vg: Resource) -> None:
 def test_a_name_that_lvm_would_take_for_an_option() -> None:
     with pytest.raises(ValueError, match="cannot be the name"):
         make("vg#0", {"vgname": "-ff"})
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours runs after it."""
+
+
+@pytest.mark.parametrize("step", ["--addtag", "-a"])
+@pytest.mark.parametrize("following", ["start", "stop"])
+def test_a_start_that_was_killed_is_finished_or_undone(tmp_path: Path, vg: Resource, step: str, following: str) -> None:
+    lvm = Lvm(tmp_path / "lvm")
+    ctx = context(tmp_path, None, lvm.env)
+
+    class Mortal(Runner):
+        def run(self, argv: Sequence[str], timeout: float, **options: Any) -> Done:
+            done = super().run(argv, timeout, **options)
+            if step in argv:
+                raise Killed
+            return done
+
+    with pytest.raises(Killed):
+        vg.start(replace(ctx, runner=Mortal(lvm.env)))
+    after = make("vg#0", {"vgname": "vgsvc1"})
+    if following == "start":
+        after.start(ctx)
+        assert (lvm.tags, lvm.active) == (["node1"], True)
+    after.stop(ctx)
+    assert (lvm.tags, lvm.active) == ([], False)
