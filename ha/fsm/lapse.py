@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ha.fsm.conduct import Conduct
 from ha.fsm.events import KillScript, NoteKind
-from ha.fsm.lease import FOREVER, Lease
+from ha.fsm.lease import FOREVER, NEVER, Lease
 from ha.fsm.machine import Facts
 from ha.fsm.states import Promise, ScriptKind, State
 from ha.fsm.table import Trigger
@@ -35,7 +35,9 @@ class Lapses(Conduct):
         for name in [*self._held, *self._claims]:
             lapsing = self._covers.get(name)
             if lapsing is not None and not lapsing.standing and self.services[name].lapsed_at is None:
-                self._lapse(name, min(lapsing.until, now), "the lease has lapsed", now)
+                # One that this nmond knows of no end of has its emergency stop from now on.
+                ended = now if lapsing.until == NEVER else min(lapsing.until, now)
+                self._lapse(name, ended, "the lease has lapsed", now)
         for name in self._lapsed:
             if now >= self._hard_deadline(name):
                 self._end_machine(name, now)
@@ -53,6 +55,10 @@ class Lapses(Conduct):
             if asked is not None:
                 self._reply(asked.id, name, False, f"given up: {why}")
         job = service.job
+        if job is not None and any(order.job == job.id for order in self._runs):
+            # It was to begin in this very step.
+            self._runs = [order for order in self._runs if order.job != job.id]
+            service, job = replace(service, job=None), None
         service = replace(service, lapsed_at=at, pending=None, queued=None, adopting=False)
         self._put(name, service)
         if job is not None and job.kind is ScriptKind.STOP:

@@ -466,6 +466,16 @@ _RULES: list[Row] = [
     *_go(S.STOPPED, T.FOUND_UNKNOWN, S.STOPPED, "its controller does not tell ({why})"),
     # ------------------------------------------------------------------ boot, restart, leave
     *_go(
+        S.STOPPING,
+        T.BOOT,
+        S.FROZEN_STOP,
+        "the machine booted: it was being stopped, to end frozen",
+        Guard.FREEZE,
+        Do.NOTHING,
+        Mark.CLEAN,
+        Mark.THAW,
+    ),
+    *_go(
         [s for s in STATES if s not in (S.FROZEN_STOP, S.FROZEN_START, S.UNKNOWN)],
         T.BOOT,
         S.FROZEN_STOP,
@@ -495,6 +505,16 @@ _RULES: list[Row] = [
         Mark.CLEAN,
     ),
     *_go(
+        S.STOPPING,
+        T.BOOT,
+        S.FROZEN_STOP,
+        "the machine booted: it was being stopped, to end frozen",
+        Guard.FREEZE,
+        Do.NOTHING,
+        Mark.CLEAN,
+        Mark.THAW,
+    ),
+    *_go(
         [s for s in STATES if s not in (S.FROZEN_STOP, S.FROZEN_START, S.UNKNOWN)],
         T.BOOT,
         S.STOPPED,
@@ -511,13 +531,23 @@ _RULES: list[Row] = [
     # ------------------------------------------------------------------ the lease
     *_go(S.START_READY, T.LAPSE, S.STOPPED, "claim withdrawn: {why}", None, Do.NOTHING, Mark.THAW),
     *_go(
-        (S.STARTED, S.STARTING, S.UNKNOWN, S.STOP_FAILED, S.START_FAILED, S.FROZEN_START),
+        (S.STARTED, S.STARTING, S.STOP_FAILED, S.START_FAILED),
         T.LAPSE,
         S.STOPPING,
         "{why}; its running script is killed first",
         Guard.BUSY,
         Do.NOTHING,
         Mark.UNCLEAN,
+    ),
+    *_go(
+        (S.FROZEN_START, S.UNKNOWN),
+        T.LAPSE,
+        S.STOPPING,
+        "{why}; its running script is killed first, and it ends frozen",
+        Guard.BUSY,
+        Do.NOTHING,
+        Mark.UNCLEAN,
+        Mark.FREEZE,
     ),
     *_go(
         S.FROZEN_START,
@@ -530,7 +560,17 @@ _RULES: list[Row] = [
         Mark.FREEZE,
     ),
     *_go(
-        (S.STARTED, S.STARTING, S.UNKNOWN, S.STOP_FAILED, S.START_FAILED),
+        S.UNKNOWN,
+        T.LAPSE,
+        S.STOPPING,
+        "{why}: emergency stop; it ends frozen, for it may have been frozen before its state was lost",
+        None,
+        Do.STOP,
+        Mark.UNCLEAN,
+        Mark.FREEZE,
+    ),
+    *_go(
+        (S.STARTED, S.STARTING, S.STOP_FAILED, S.START_FAILED),
         T.LAPSE,
         S.STOPPING,
         "{why}: emergency stop",

@@ -1,7 +1,8 @@
 """What must never be, judged from outside: by what physically runs, what stands on disks, and what went over the wire.
 
-The checkers believe no node. Where protection is "none" there is no arbiter, so a dual run that nothing in the world
-could have told the starting node of is not called a violation: it is counted as *dual* (hazards H3, H4). The fact that
+The checkers believe no node. What a lease on the disk covers never runs twice, and ``ha.simulation.leases`` looks at
+when it must have ended. Where protection is "none" there is no arbiter, so a dual run that nothing in the world could
+have told the starting node of is not called a violation: it is counted as *dual* (hazards H3, H4). The fact that
 excuses it is the world's, not the engine's: nothing newer of the other node reached the starting one for its timeout.
 """
 
@@ -9,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ha.fsm.config import PathId
-from ha.fsm.events import Command, Ended, Note, NoteKind, Reply
+from ha.fsm.config import ClusterConfig, PathId
+from ha.fsm.events import Command, ConfirmDown, Ended, Note, NoteKind, Reply
 from ha.fsm.evidence import holds
 from ha.fsm.identity import node_id
 from ha.fsm.message import Heartbeat, Incarnation, ServiceEntry
@@ -21,6 +22,7 @@ from ha.node import statefile
 from ha.node.driver import RETRY_S
 from ha.node.layout import Layout
 from ha.simulation.agenda import Agenda
+from ha.simulation.leases import Leases
 from ha.simulation.machine import Machine
 from ha.simulation.scripts import Script
 from ha.simulation.trace import Entry, Kind, Trace
@@ -100,6 +102,7 @@ class Checkers:
         timeout_of: Callable[[Machine, str], float],
         service_id: Callable[[Machine, str], int | None],
         nodes_of: Callable[[str], tuple[str, ...]],
+        config_of: Callable[[Machine], ClusterConfig],
     ) -> None:
         """``timeout_of(machine, other)``: T of the other node as this one has it; ``nodes_of(service)``."""
         self.trace = trace
@@ -109,6 +112,9 @@ class Checkers:
         self._timeout_of = timeout_of
         self._service_id = service_id
         self._nodes_of = nodes_of
+        self.leases = Leases(agenda, machines, config_of, self._unleased)
+        self._confirms: dict[str, tuple[str, str]] = {}
+        """Where an operator has stated that which node is off."""
         self._names: dict[int, str] = {}
         self._began: dict[str, float] = {}
         self._hearing: dict[tuple[str, str], Hearing] = {}
@@ -158,6 +164,10 @@ class Checkers:
         self._say(Kind.VIOLATION, node, service, text)
         self.findings.safety.append(f"{service + ': ' if service else ''}{text}")
 
+    def _unleased(self, text: str, node: str, service: str) -> None:
+        if service not in self.overridden:
+            self.violation(text, node, service)
+
     def told(self, machine: Machine, text: str) -> None:
         self._say(Kind.NODE, machine.name, "", text)
 
@@ -194,6 +204,7 @@ class Checkers:
         if key <= before and not machine.record_lost:
             self.violation(f"message {key} after {before}: incarnations and sequence numbers only rise", machine.name)
         self._sent[machine.name] = key
+        self.leases.sent(machine, message)
         for ack in message.acks:
             known = self._hearing.get((machine.name, self._names.get(ack.node, "")))
             late = known is not None and known.at is not None and known.at < machine.agenda.now - TICK_S
@@ -202,6 +213,7 @@ class Checkers:
                 self.violation(text, machine.name)
         if message.services is not self._said.get(machine.name) or key[1] == 1:
             self._said[machine.name] = message.services
+            self.leases.says(machine, message)
             self._told_is_kept(machine, message)
         if self.trace.messages:
             self._posted[message.node, *key] = machine.agenda.now
@@ -245,6 +257,7 @@ class Checkers:
         if key[0] < known.newest[0] or (key[0] == known.newest[0] and known.message and key[1] != known.newest[1]):
             return
         if key[::2] > known.newest[::2]:
+            self.leases.heard(machine, sender, message)
             if known.at is None or at - known.at > TICK_S:
                 known.before = known.at
             known.newest, known.at, known.message = key, at, message
@@ -263,13 +276,15 @@ class Checkers:
         assert machine.program is not None
         return machine.program.config.period_of(machine.name)
 
+    def _quiet_since(self, machine: Machine, other: str) -> float:
+        """Since when nothing newer of ``other`` has reached this nmond."""
+        known = self._hearing.get((machine.name, other))
+        return max(self._began.get(machine.name, 0.0), known.at if known is not None and known.at is not None else 0.0)
+
     def _silent(self, machine: Machine, other: str) -> bool:
         """Nothing newer of ``other`` reached this nmond for T, by true time and the rate of its clock."""
-        known = self._hearing.get((machine.name, other))
-        began = self._began.get(machine.name, 0.0)
-        last = max(began, known.at if known is not None and known.at is not None else 0.0)
         limit = self._timeout_of(machine, other) / machine.clock.rate
-        return machine.agenda.now - last >= limit - TICK_S
+        return machine.agenda.now - self._quiet_since(machine, other) >= limit - TICK_S
 
     def _peers(self, machine: Machine) -> None:
         """Whom this nmond takes for alive has changed: rightly, and in time?"""
@@ -341,6 +356,9 @@ class Checkers:
         if service in self.overridden:
             return
         number = self._service_id(machine, service)
+        others = [node for node in self._nodes_of(service) if node != machine.name]
+        silent = [(node, self._quiet_since(machine, node)) for node in others if self._silent(machine, node)]
+        self.leases.settled(machine, service, silent)
         for other in self._nodes_of(service):
             if other == machine.name:
                 continue
@@ -392,6 +410,8 @@ class Checkers:
             ours = machine.program is not None and machine.program.acknowledges
             if ours and place not in self._checked:
                 self.violation("start script, though no check script allowed it", machine.name, service)
+            if ours:
+                self.leases.may_start(machine, service)
         if kind in (ScriptKind.START, ScriptKind.CHECK):
             self._checked.discard(place)
             for node in self.machines:  # somebody has taken it, whatever becomes of that
@@ -428,10 +448,13 @@ class Checkers:
 
     def up(self, machine: Machine, service: str) -> None:
         self._say(Kind.UP, machine.name, service, "physically up")
+        self.leases.up(machine, service)
         for other in self.machines.values():
             if other is machine or service not in other.up:
                 continue
-            if self._silent(machine, other.name):
+            if self.leases.protected(machine, service):
+                self._twice(machine, service, other)
+            elif self._silent(machine, other.name):
                 self._dual(machine, service, f"up on {other.name}, too, of which nothing newer came for its timeout")
             elif (service, other.name, machine.name) in self._contested:
                 text = f"up on {other.name}, too, which had heard nothing of {machine.name} for its timeout"
@@ -441,6 +464,16 @@ class Checkers:
             else:
                 self.violation(f"physically up on {other.name} and {machine.name} at once", machine.name, service)
 
+    def _twice(self, machine: Machine, service: str, other: Machine) -> None:
+        """Up on two nodes, though a lease covers it."""
+        excuse = self.leases.excuse(other) or self.leases.excuse(machine)
+        if service in self.overridden:
+            excuse = "an operator overrode the rules"
+        if excuse:
+            self._dual(machine, service, f"up on {other.name}, too: {excuse}")
+        else:
+            self.violation(f"physically up on {other.name} and {machine.name} at once", machine.name, service)
+
     def _dual(self, machine: Machine, service: str, text: str) -> None:
         self.findings.dual += 1
         self.duals.add(service)
@@ -449,6 +482,17 @@ class Checkers:
     def down(self, machine: Machine, service: str) -> None:
         self._fell[machine.name, service] = machine.agenda.now
         self._say(Kind.DOWN, machine.name, service, "physically down")
+        self.leases.gone(machine, service)
+
+    def guarded(self, machine: Machine) -> None:
+        self._say(Kind.NODE, machine.name, "", "its guard ends the machine: nmond has not renewed in time")
+        self.findings.situations["a guard ends a machine"] += 1
+
+    def stored(self, machine: Machine, message: Heartbeat) -> None:
+        self.leases.stored(machine, message)
+
+    def looked(self, machine: Machine, path: PathId, at: float) -> None:
+        self.leases.looked(machine, path, at)
 
     def persisted(self, machine: Machine, record: NodeRecord) -> None:
         del machine, record
@@ -469,7 +513,23 @@ class Checkers:
         if command.action in _THAWS:
             self.frozen.discard((machine.name, command.service))
 
+    def confirm(self, machine: Machine, said: ConfirmDown) -> None:
+        """An operator states that a node is off. Where it is not, whatever comes of it is his."""
+        self._confirms[said.id] = (machine.name, said.node)
+
+    def _confirmed(self, machine: Machine, reply: Reply) -> None:
+        _, other = self._confirms[reply.id]
+        self._say(Kind.REPLY, machine.name, "", f"{'done' if reply.ok else 'refused'}: {reply.text}")
+        if not reply.ok:
+            return
+        self.leases.down.add((machine.name, other))
+        if self.machines[other].on and machine.program is not None:
+            self.overridden |= {s.name for s in machine.program.config.services.values() if other in s.nodes}
+
     def replied(self, machine: Machine, reply: Reply) -> None:
+        if reply.id in self._confirms:
+            self._confirmed(machine, reply)
+            return
         asked = self.asked.get(reply.id)
         if reply.final:
             self._say(Kind.REPLY, machine.name, reply.service, f"{'done' if reply.ok else 'refused'}: {reply.text}")
@@ -513,6 +573,7 @@ class Checkers:
 
     def began(self, machine: Machine) -> None:
         """A new nmond begins to listen, and knows of nobody."""
+        self.leases.began(machine)
         self._began[machine.name] = machine.agenda.now
         for other in self.machines:
             self._hearing.pop((machine.name, other), None)

@@ -1,7 +1,7 @@
 """A shared disk: a slot a line of ``monitor``, written by one node, read by the others, and what storage does to both.
 
-A write takes its time and is then there whole, or torn; a read shows what is there, what was there, or nothing. It
-knows nothing of what the bytes mean.
+A write takes its time and is then there whole, or torn, which is not confirmed; a read shows what is there, what was
+there, or nothing. It knows nothing of what the bytes mean.
 """
 
 from collections.abc import Callable
@@ -49,6 +49,10 @@ class Disk:
     def of(self, node: str) -> Access:
         return self.access.setdefault(node, Access())
 
+    def writes(self, path: PathId) -> bool:
+        """A write to this slot is in flight."""
+        return path in self._busy
+
     def write(self, node: str, path: PathId, data: bytes, confirmed: Callable[[bool], None]) -> None:
         """One write in flight a slot: a newer message waits, and takes the place of one that waits already."""
         if path in self._busy:
@@ -65,8 +69,8 @@ class Disk:
         if access.write_hang:
             self._hanging.append((node, lambda: self._apply(node, path, data, confirmed, life)))
             return
-        good = not access.write_error
-        if good:
+        good = not access.write_error and not access.torn
+        if not access.write_error:
             block = data
             if access.torn:
                 before = self._slots.get(path, [b""])[-1]

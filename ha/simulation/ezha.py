@@ -15,40 +15,50 @@ from ha.fsm.events import (
     Arbitrated,
     Command,
     ConfigChanged,
+    ConfirmDown,
     Ended,
     Event,
     Fenced,
     FenceNode,
+    Guarded,
     KillScript,
     Leave,
     MessageReceived,
     Note,
+    OwnSlot,
     Reply,
     RunScript,
     ScriptEnded,
+    SlotRead,
+    SlotView,
     Tick,
+    Written,
 )
 from ha.fsm.identity import node_id
 from ha.fsm.message import Ack, Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.record import NodeRecord
 from ha.fsm.service import ORPHAN
 from ha.fsm.states import Promise, ScriptKind, State
-from ha.heartbeats.codec import decode, encode
+from ha.heartbeats.codec import CodecError, decode, encode
 from ha.heartbeats.path import PathLine
 from ha.node import recordfile
 from ha.node.beginning import first_engine
-from ha.node.config import ConfigError, Configuration, Texts, parse
+from ha.node.config import ConfigError, Configuration
 from ha.node.driver import FAREWELL_GAP_S, FAREWELLS, Driver
 from ha.node.layout import Layout
 from ha.node.screening import RefusedError, screen
 from ha.node.store import Store
 from ha.simulation.coverage import Cell, WatchedEngine
-from ha.simulation.disk import Disk, DiskError
+from ha.simulation.disk import Disk
+from ha.simulation.guard import guarding
 from ha.simulation.machine import Held, Machine
 from ha.simulation.network import Network
+from ha.simulation.workers import Listener, Writer
 
 HANDOVER_S = (0.09, 0.18)
 """An exec takes so long, during which nmond neither hears nor decides (docs/performance.md)."""
+GUARDED_S = (0.005, 0.05)
+"""A guard is ready so long after nmond began."""
 FAILED_START_S = 1.0
 """An nmond that could not start is tried again after this."""
 LISTENER_RESTART_S = (0.05, 0.2)
@@ -73,6 +83,12 @@ class Ear(Protocol):
 
     def reached(self, machine: Machine, sender: str, number: int) -> None:
         """As ``heard``, of messages that are not ezha's."""
+
+    def stored(self, machine: Machine, message: Heartbeat) -> None:
+        """It is in this node's slot of a shared disk."""
+
+    def looked(self, machine: Machine, path: PathId, at: float) -> None:
+        """A look at the slot of another node, begun at the true time ``at``, succeeded and showed nothing foreign."""
 
     def persisted(self, machine: Machine, record: NodeRecord) -> None: ...
 
@@ -102,7 +118,7 @@ class CrashError(Exception):
 
 
 class Nmond:
-    """``ha.simulation.machine.Program``. ``texts``: the configuration as it stands on this node just now."""
+    """``ha.simulation.machine.Program``."""
 
     acknowledges = True
     independent = False
@@ -110,14 +126,15 @@ class Nmond:
     def __init__(
         self,
         machine: Machine,
-        texts: Callable[[], Texts],
+        read: Callable[[], Configuration],
         network: Network,
         disks: dict[str, Disk],
         ear: Ear,
         cells: Counter[Cell],
     ) -> None:
+        """``read``: the configuration as it stands on this node just now. Raises ConfigError."""
         self.machine = machine
-        self._texts = texts
+        self._read = read
         self._network = network
         self._disks = disks
         self._ear = ear
@@ -126,10 +143,12 @@ class Nmond:
         self._ended = False
         self._scripts: deque[RunScript] = deque()
         self._message: Heartbeat | None = None
-        self._last = b""
+        self._last: tuple[Heartbeat, bytes] | None = None
         self._armed = float("inf")
         self._configuration: Configuration
         self._lines: list[PathLine] = []
+        self._writers: dict[PathId, Writer] = {}
+        self._listeners: list[Listener] = []
         self.driver: Driver
         self._deaf_until = 0.0
         self._crash_in = 0
@@ -165,7 +184,7 @@ class Nmond:
     def start(self, boot: bool, orphans: dict[str, ScriptKind]) -> None:
         machine = self.machine
         try:
-            self._configuration = parse(self._texts(), machine.name)
+            self._configuration = self._read()
         except ConfigError as error:
             self._ear.told(machine, f"nmond cannot start: {error.problems[0]}")
             machine.exit()
@@ -174,7 +193,16 @@ class Nmond:
         for problem in loaded.problems:
             self._ear.told(machine, problem)
         nonce = machine.draw.whole(0, 2**32 - 1)
-        engine = first_engine(WatchedEngine, self._configuration, machine.name, loaded, nonce, machine.now(), orphans)
+        engine = first_engine(
+            WatchedEngine,
+            self._configuration,
+            machine.name,
+            loaded,
+            nonce,
+            machine.now(),
+            orphans,
+            lease_until=machine.guard.lease_until,
+        )
         engine.cells = self._cells
         for service in orphans:
             machine.adopt(service, lambda how, code, service=service: self._script_ended(service, ORPHAN, how, code))  # type: ignore[misc]
@@ -192,17 +220,35 @@ class Nmond:
         except CrashError:
             machine.kill()
             return
-        self._listen()
-        self._turn()
-
-    def _listen(self) -> None:
-        """Workers look at the slots of others once a period, each in its own rhythm."""
-        mine = self.machine.name
-        self._lines = [line for line in self._configuration.lines if line.node == mine]
+        self._open_lines()
+        cluster = self._configuration.cluster
         for line in self._configuration.lines:
-            if line.node != mine and line.is_disk:
-                period = self._configuration.cluster.period_of(line.node)
-                _Look(self, line.id, self._disks[line.device], period)
+            if line.node != machine.name and line.is_disk:
+                disk, period = self._disks[line.device], cluster.period_of(line.node)
+                self._listeners.append(Listener(self, line.id, disk, period, self._show))
+        self._turn()
+        self._guarded()
+
+    def _guarded(self) -> None:
+        """Whatever guards this machine is ready soon."""
+        machine = self.machine
+        machine.guard.how = guarding(self._configuration, machine.name)
+        promise = machine.guard.how.promise
+        if promise > Promise.STOP:
+            machine.later(
+                machine.draw.between(*GUARDED_S), lambda: machine.tell(lambda _: self._turn(Guarded(promise)))
+            )
+
+    def _open_lines(self) -> None:
+        """A worker for each of our own lines; one whose line has not changed goes on."""
+        mine, cluster = self.machine.name, self._configuration.cluster
+        self._lines = [line for line in self._configuration.lines if line.node == mine]
+        for line in self._lines:
+            known = self._writers.get(line.id)
+            if line.is_disk and (known is None or known.line != line):
+                if known is not None:
+                    known.closed = True
+                self._writers[line.id] = Writer(self, line, self._disks[line.device], cluster.period_of(mine))
 
     def end(self) -> None:
         self._ended = True
@@ -214,7 +260,7 @@ class Nmond:
     # ---------------------------------------------------------------------------------------------- events
 
     def receive(self, path: PathId, data: bytes, at: float) -> None:
-        if self.machine.agenda.now < self._deaf_until:
+        if self.deaf:
             return
         try:
             message = screen(path, data, self.machine.name, self.driver.engine.incarnation, _read)
@@ -224,8 +270,47 @@ class Nmond:
         self._ear.heard(self.machine, path, message, min(self.machine.clock.when(at), self.machine.agenda.now))
         self._turn(MessageReceived(message, path, at))
 
+    def _show(self, path: PathId, data: bytes, begun: float, view: SlotView) -> bool:
+        """``Listener.taken``."""
+        return self.machine.look(path, data, begun, view)
+
+    def looked(self, path: PathId, data: bytes, at: float, begun: float, view: SlotView) -> None:
+        when = min(self.machine.clock.when(at), self.machine.agenda.now)
+        if data:
+            try:
+                message = screen(path, data, self.machine.name, self.driver.engine.incarnation, _read)
+            except RefusedError as error:
+                self.refused[str(error)] += 1
+                view = SlotView.FOREIGN
+            else:
+                self._ear.heard(self.machine, path, message, when)
+                self.driver.post(MessageReceived(message, path, at))
+        if view not in (SlotView.FOREIGN, SlotView.FAILED):
+            self._ear.looked(self.machine, path, when)
+        self._turn(SlotRead(path, begun, view))
+
+    @property
+    def deaf(self) -> bool:
+        return self.machine.agenda.now < self._deaf_until
+
+    def own(self, data: bytes) -> Incarnation | None:
+        try:
+            message = _read(data) if any(data) else None
+        except CodecError:
+            return None
+        return message.incarnation if message is not None and message.node == self.engine.id else None
+
+    def stored(self, message: Heartbeat) -> None:
+        self._ear.stored(self.machine, message)
+
+    def told(self, event: OwnSlot | Written) -> None:
+        self.machine.tell(lambda _: self._turn(event))
+
     def command(self, command: Command) -> None:
         self._turn(command)
+
+    def confirm_down(self, said: ConfirmDown) -> None:
+        self._turn(said)
 
     def leave(self) -> None:
         self._ear.told(self.machine, "ezha is asked to leave the cluster")
@@ -277,7 +362,7 @@ class Nmond:
     def reload(self) -> None:
         """SIGHUP: the files as they are now, or not at all."""
         try:
-            new = parse(self._texts(), self.machine.name)
+            new = self._read()
         except ConfigError as error:
             self._ear.told(self.machine, f"configuration not taken over: {error.problems[0]}")
             return
@@ -286,11 +371,13 @@ class Nmond:
             self._ear.told(self.machine, f"configuration not taken over: {objections[0]}")
             return
         self._configuration = new
-        self._lines = [line for line in new.lines if line.node == self.machine.name]
         self._ear.told(self.machine, "configuration taken over")
         self._ear.reloaded(self.machine)
         self.machine.disturbed = self.machine.agenda.now  # a deadline of the new one may have passed already
         self._turn(ConfigChanged(new.cluster))
+        if not self._ended:
+            self._open_lines()
+            self._guarded()
 
     def restart(self) -> None:
         """``ezha.init restart``: hand over by exec."""
@@ -378,14 +465,18 @@ class Nmond:
     # --------------------------------------------------------------------------- the driver's world (``World``)
 
     def self_fence(self, why: str) -> None:
-        self._ear.told(self.machine, f"the machine ends itself: {why}")
-        self.machine.power_off()
+        guard = self.machine.guard
+        if guard.how.ends and not guard.broken:
+            self._ear.told(self.machine, f"the machine is to be ended: {why}")
+            self.machine.power_cycle(guard.latency)
 
     def guard(self, until: float) -> None:
-        """No watchdog here: nothing but the engine's own time holds a simulated node to its lease."""
+        self._point()
+        self.machine.guard.tell(until)
 
     def look(self) -> None:
-        """Slots are looked at once a period, and no sooner."""
+        for listener in self._listeners:
+            listener.ask()
 
     def fence(self, order: FenceNode) -> None:
         self.driver.post(Fenced(order.node, False, "no fencing is configured"))
@@ -429,16 +520,19 @@ class Nmond:
             return
         self._point()
         self._ear.sent(self.machine, message)
-        self._last = encode(message)
+        self._last = (message, encode(message))
         self._transmit()
         self._point()
 
     def _transmit(self) -> None:
+        if self._last is None:
+            return
+        message, data = self._last
         for line in self._lines:
             if line.is_disk:
-                self._disks[line.device].write(self.machine.name, line.id, self._last, lambda good: None)
+                self._writers[line.id].hand(message, data)
             else:
-                self._network.send(line.id, self._last)
+                self._network.send(line.id, data)
 
     def _farewell(self, left: int) -> None:
         if self._ended:
@@ -458,31 +552,3 @@ class Nmond:
         service, job = order.service, order.job
         self.machine.run(order, lambda how, code: self._script_ended(service, job, how, code))
         self._point()
-
-
-class _Look:
-    """A listener of a disk path: looks at a slot once a period, for as long as its nmond lives."""
-
-    __slots__ = ("_disk", "_last", "_nmond", "_path", "_period")
-
-    def __init__(self, nmond: Nmond, path: PathId, disk: Disk, period: float) -> None:
-        self._nmond = nmond
-        self._path = path
-        self._disk = disk
-        self._period = period
-        self._last = b""
-        nmond.machine.later(nmond.machine.draw.between(0, period), self._look)
-
-    def _look(self) -> None:
-        nmond = self._nmond
-        if nmond.ended:
-            return
-        machine = nmond.machine
-        try:
-            block = self._disk.read(machine.name, self._path)
-        except DiskError:
-            block = None
-        if block and block != self._last:
-            self._last = block
-            machine.receive(self._path, block)
-        machine.later(self._period / machine.clock.rate, self._look)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import count
 
 from ha.fsm.config import PathId
-from ha.fsm.events import Command
+from ha.fsm.events import Command, ConfirmDown
 from ha.fsm.states import Action, ScriptKind, State
 from ha.node import recordfile
 from ha.node.config import Texts
@@ -21,7 +21,7 @@ from ha.simulation.network import Link, Network
 from ha.simulation.plan import MEDIA, Fault
 from ha.simulation.trace import Entry, Kind, Trace
 
-_TYPED = ("order", "leave", "restart", "boot-script")
+_TYPED = ("order", "confirm-down", "leave", "restart", "boot-script")
 Undo = Callable[[], None]
 STRAY_S = 1.0
 """A stranger's empty datagrams come so often."""
@@ -126,8 +126,6 @@ class Faults:
     # ------------------------------------------------------------------------------------------- machines
 
     def _power_off(self, machine: Machine, node: str) -> Undo:
-        for disk in self._disks.values():
-            disk.power_lost(machine.name)
         machine.power_off()
         return machine.power_on
 
@@ -147,15 +145,28 @@ class Faults:
             machine.halt(clock_stands=False)
         return machine.unhalt
 
+    def _suspend_machine(self, machine: Machine, node: str) -> Undo:
+        if machine.on:
+            machine.halt(clock_stands=False, suspends=True)
+        return machine.unhalt
+
     def _freeze_machine(self, machine: Machine, node: str) -> Undo:
         if machine.on:
-            machine.halt(clock_stands=True)
+            machine.halt(clock_stands=True, suspends=True)
         return machine.unhalt
 
     def _pause_processes(self, machine: Machine, node: str) -> Undo:
         if machine.on:
             machine.halt(clock_stands=False, buffers=True)
         return machine.unhalt
+
+    def _guard(self, machine: Machine, node: str) -> Undo:
+        machine.guard.broken += 1
+
+        def undo() -> None:
+            machine.guard.broken -= 1
+
+        return undo
 
     def _slow(self, machine: Machine, node: str, seconds: str) -> Undo:
         def become(lateness: float) -> None:
@@ -300,8 +311,13 @@ class Faults:
         accesses = [disk.of(node) for disk in self._disks.values()]
         for access in accesses:
             setattr(access, name, getattr(access, name) + 1)
+        lies = what == "stale"
+        for each in self._machines.values():
+            each.lied += lies  # who is believed dead because of it is another one
 
         def undo() -> None:
+            for each in self._machines.values():
+                each.lied -= lies
             for access in accesses:
                 setattr(access, name, getattr(access, name) - 1)
             for disk in self._disks.values():
@@ -325,6 +341,16 @@ class Faults:
         command = Command(f"c{next(self._numbers)}", service, Action(action), "--i-know" in words, target)
         self._checkers.ask(machine, command)
         machine.ask(lambda program: program.command(command))
+
+    def _confirm_down(self, machine: Machine, node: str, other: str) -> None:
+        if not machine.answers:
+            self._trace.add(
+                Entry(machine.agenda.now, Kind.REPLY, node, "", "not done: nmond is not running on this node")
+            )
+            return
+        said = ConfirmDown(f"c{next(self._numbers)}", other)
+        self._checkers.confirm(machine, said)
+        machine.ask(lambda program: program.confirm_down(said))
 
     def _leave(self, machine: Machine, node: str) -> Undo:
         machine.ask(lambda program: program.leave())

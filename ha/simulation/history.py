@@ -112,7 +112,13 @@ class History:
         self._lines = parse(texts[first], first).lines
         self.machines: dict[str, Machine] = {}
         self.checkers = Checkers(
-            self.trace, self.agenda, self.machines, self._timeout_of, self._service_id, self._nodes_of
+            self.trace,
+            self.agenda,
+            self.machines,
+            self._timeout_of,
+            self._service_id,
+            self._nodes_of,
+            self._engine_config,
         )
         self.network = Network(
             self.agenda, self._draw("network"), self._deliver, latency=noise["latency"], loss=noise["loss"]
@@ -130,6 +136,7 @@ class History:
             draw = self._draw(name)
             clock = Clock(draw.between(1.0, 1000.0), 1.0 + draw.between(-noise["drift"], noise["drift"]))
             machine = Machine(name, self.agenda, clock, draw, self.pace, self.checkers, self._program)
+            machine.outages = [lambda disk=disk, name=name: disk.power_lost(name) for disk in self.disks.values()]  # type: ignore[misc]
             self.machines[name] = machine
             self.agenda.at(draw.between(0.0, noise["boot-spread"]), machine.power_on)
         self.checkers.begin(self.config.services)
@@ -180,7 +187,8 @@ class History:
         texts = self._texts
         if self._rules[machine.name] == "openha":
             return OpenHA(machine, lambda: texts[machine.name], self.network, self.disks, self.checkers)
-        return Nmond(machine, lambda: texts[machine.name], self.network, self.disks, self.checkers, self.cells)
+        name = machine.name
+        return Nmond(machine, lambda: parse(texts[name], name), self.network, self.disks, self.checkers, self.cells)
 
     def _deliver(self, receiver: str, path: PathId, data: bytes) -> None:
         machine = self.machines[receiver]

@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ha.fsm.config import ClusterConfig, PathId
-from ha.fsm.events import Command, Ended, RunScript
+from ha.fsm.events import Command, ConfirmDown, Ended, RunScript, SlotView
 from ha.fsm.states import ScriptKind, State
 from ha.simulation.agenda import Agenda, Deed
 from ha.simulation.clock import Clock
 from ha.simulation.draw import Draw
 from ha.simulation.files import SimulatedFiles
+from ha.simulation.guard import Guard, GuardKind
 from ha.simulation.scripts import Pace, Script, duration, outcome
 
 RESTART_S = (0.05, 0.3)
 """A supervisor has a dead nmond running again after so long."""
+BOOT_S = (2.0, 6.0)
+"""A machine that ended itself has booted again after so long."""
 QUEUE = 64
 """Datagrams that wait for a program that does not read, of each path (as much as the workers' channel holds)."""
 
@@ -57,9 +60,15 @@ class Program(Protocol):
         """It begins. ``orphans``: scripts that an nmond before it left running."""
 
     def receive(self, path: PathId, data: bytes, at: float) -> None:
-        """A datagram, or a new block, that a listener took at ``at`` (its own clock)."""
+        """A datagram that a listener took at ``at`` (its own clock)."""
+
+    def looked(self, path: PathId, data: bytes, at: float, begun: float, view: SlotView) -> None:
+        """A look at a slot, begun at ``begun`` and ended at ``at``."""
 
     def command(self, command: Command) -> None: ...
+
+    def confirm_down(self, said: ConfirmDown) -> None:
+        """An operator states that another node is off."""
 
     def leave(self) -> None:
         """``ezha.init stop``."""
@@ -105,6 +114,9 @@ class Watcher(Protocol):
     def ended(self, machine: "Machine", script: Script, how: Ended, code: int) -> None: ...
 
     def signalled(self, machine: "Machine", service: str, job: int) -> None: ...
+
+    def guarded(self, machine: "Machine") -> None:
+        """Its guard ends it."""
 
 
 class Machine:
@@ -157,10 +169,21 @@ class Machine:
         self._pace = pace
         self._watcher = watcher
         self._make = make
+        self.outages: list[Deed] = []
+        """What else happens when the power fails."""
+        self._outage = 0
+        self.guard = Guard(agenda, clock, self._guarded, self._guard_stops)
+        self.suspended = 0
+        """How many faults stop the whole machine, and a watchdog with it."""
+        self.lied = 0
+        """How many faults have storage tell it what is not so."""
+        self.resumed = 0.0
+        """True time at which the last of those was over."""
         self._held: list[Deed] = []
         self._waiting: list[Deed] = []
         self._queued: dict[PathId, int] = {}
         self._numbers = 0
+        self._told = 0.0
 
     def now(self) -> float:
         """What its monotonic clock shows."""
@@ -178,11 +201,15 @@ class Machine:
         self._begin(boot=True)
 
     def power_off(self) -> None:
+        self._outage += 1
         if not self.on:
             return
         self.end_program()
         self.on = False
-        self.halted = self.buffering = 0
+        for deed in self.outages:
+            deed()
+        self.guard.off()
+        self.halted = self.buffering = self.suspended = 0
         self.files.power_cut()
         self.scripts.clear()
         self._held.clear()
@@ -190,11 +217,37 @@ class Machine:
             self.up.discard(service)
             self._watcher.down(self, service)
 
-    def halt(self, clock_stands: bool, buffers: bool = False) -> None:
-        """Everything on it stops, also its clock where ``clock_stands``; not its kernel where it ``buffers``."""
+    def power_cycle(self, within: float) -> None:
+        """It ends itself, which takes up to ``within`` seconds, and boots again."""
+        boot = self.boots
+
+        def end() -> None:
+            if self.on and self.boots == boot:
+                self.power_off()
+                outage = self._outage
+                self.agenda.after(self.draw.between(*BOOT_S), lambda: self._again(outage))
+
+        self.agenda.after(self.draw.between(0.0, within), end)
+
+    def _again(self, outage: int) -> None:
+        if outage == self._outage:  # else its power failed, too
+            self.power_on()
+
+    def _guarded(self) -> None:
+        """nmond was not heard of in time."""
+        self._watcher.guarded(self)
+        self.power_cycle(self.guard.latency)
+
+    def _guard_stops(self) -> bool:
+        return bool(self.suspended or (self.halted and self.guard.how.kind is not GuardKind.WATCHDOG))
+
+    def halt(self, clock_stands: bool, buffers: bool = False, suspends: bool = False) -> None:
+        """Everything on it stops, also its clock where ``clock_stands``; not its kernel where it ``buffers``; its
+        watchdog where that ``suspends``, too."""
         self._cease()
         self.halted += 1
         self.buffering += buffers
+        self.suspended += suspends
         if clock_stands and not self.clock.standing:
             self.clock.stand(self.agenda.now)
 
@@ -208,11 +261,21 @@ class Machine:
         self.disturbed = self.agenda.now
         if self.clock.standing:
             self.clock.go(self.agenda.now)
+        if self.suspended:
+            self.suspended, self.resumed = 0, self.agenda.now
+        self.guard.awake()
         # Scripts and timers were late alike: which of them comes first nobody can say.
         held, self._held = self._held, []
         for deed in held:
             deed()
         self._resume()
+
+    def soon(self, deed: Deed) -> None:
+        """``deed`` of this machine's own: now, or when it goes on."""
+        if self.halted:
+            self._held.append(deed)
+        else:
+            deed()
 
     def later(self, seconds: float, deed: Deed) -> None:
         """``deed`` of this machine's own, after so long by true time: not while it is halted, never after its power
@@ -323,8 +386,10 @@ class Machine:
         if program is None:
             return
         if self.lateness:
-            late = self.draw.between(0, self.lateness)
-            self.later(late, lambda: self._tell(program, deed))
+            # What waits is read in its order.
+            due = max(self._told, self.agenda.now + self.draw.between(0, self.lateness))
+            self._told = due
+            self.later(due - self.agenda.now, lambda: self._tell(program, deed))
         else:
             self._tell(program, deed)
 
@@ -361,6 +426,19 @@ class Machine:
             if self._queued[path] > QUEUE:
                 return
         self.tell(lambda program: program.receive(path, data, at))
+
+    def look(self, path: PathId, data: bytes, begun: float, view: SlotView) -> bool:
+        """A listener has looked at a slot. ``data``: what it shows that is new. False: nmond's queue is full."""
+        program = self.program
+        if program is None or program.independent:
+            return False
+        if self.stopped:
+            self._queued[path] = self._queued.get(path, 0) + 1
+            if self._queued[path] > QUEUE:
+                return False
+        at = self.now()
+        self.tell(lambda program: program.looked(path, data, at, begun, view))
+        return True
 
     # ---------------------------------------------------------------------------------------------- scripts
 

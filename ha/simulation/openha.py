@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from functools import partial
 
 from ha.fsm.config import ClusterConfig, PathConfig, PathId, ServiceConfig
-from ha.fsm.events import Command, Note, NoteKind, Reply, RunScript
+from ha.fsm.events import Command, ConfirmDown, Note, NoteKind, Reply, RunScript, SlotView
 from ha.fsm.states import Action, ScriptKind, State
 from ha.node.config import Texts, parse
 from ha.node.layout import Layout
@@ -208,6 +208,13 @@ class OpenHA:
 
     def receive(self, path: PathId, data: bytes, at: float) -> None:
         awaken(self.machine, partial(self._take_datagram, self._paths[path], data))
+
+    def confirm_down(self, said: ConfirmDown) -> None:
+        """It knows no such command."""
+        self._ear.replied(self.machine, Reply(said.id, "", False, "no such command"))
+
+    def looked(self, path: PathId, data: bytes, at: float, begun: float, view: SlotView) -> None:
+        """Its listeners read slots by themselves."""
 
     def _take_datagram(self, path: Path, data: bytes) -> None:
         """heartc: a datagram of whatever kind, from whomever, is a sign of life (hazard H18)."""

@@ -36,9 +36,18 @@ VERBS = {
         Verb("power-off", "NODE", True, "the machine loses its power; with `for`, it is switched on again"),
         Verb("kill", "NODE [POINT]", False, "kill -9 of nmond; POINT: at its so-manieth effect from then on"),
         Verb("pause", "NODE", True, "nmond is stopped (SIGSTOP); its machine goes on"),
-        Verb("pause-machine", "NODE", True, "the whole machine pauses, its clock goes on (a hypervisor out of CPU)"),
-        Verb("freeze-machine", "NODE", True, "the whole machine pauses and its clock stands still (a snapshot)"),
+        Verb("pause-machine", "NODE", True, "the whole machine pauses, its clock and a watchdog go on"),
+        Verb(
+            "suspend-machine", "NODE", True, "the whole machine and its watchdog pause, its clock goes on (a suspend)"
+        ),
+        Verb(
+            "freeze-machine",
+            "NODE",
+            True,
+            "the whole machine and its watchdog pause, its clock stands still (a snapshot)",
+        ),
         Verb("pause-processes", "NODE", True, "every process of the machine is stopped; sockets keep what comes"),
+        Verb("guard", "NODE", True, "what guards the machine (watchdog, guardian, fence command) does nothing"),
         Verb("slow", "NODE SECONDS", True, "nmond is scheduled late, by up to so much"),
         Verb("step-clock", "NODE SECONDS", False, "the wall clock is set, forward or (negative) back"),
         Verb("stop-clock", "NODE", True, "the wall clock stands still"),
@@ -67,6 +76,7 @@ VERBS = {
         Verb("unreadable", "NODE", True, "reading the files of the states fails (EIO)"),
         Verb("script", "NODE SERVICE start|stop|check|status SHAPE", True, "scripts that begin then behave badly"),
         Verb("order", "NODE SERVICE ACTION [TARGET] [--i-know]", False, "an operator types it"),
+        Verb("confirm-down", "NODE NODE", False, "an operator states on the first node that the second is off"),
         Verb("leave", "NODE", True, "ezha.init stop; with `for`, start again"),
         Verb("restart", "NODE", False, "ezha.init restart"),
         Verb("boot-script", "NODE", False, "ezha.init start, though it runs"),

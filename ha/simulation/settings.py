@@ -5,11 +5,20 @@ The files go through the production parser like anybody's. Whoever brings files 
 
 from dataclasses import dataclass
 
+from ha.fsm.timing import Timing
 from ha.node.config import Texts
 from ha.simulation.plan import PlanError
 
 PATHS = ("net", "dio", "unicast", "net2")
 """What a node may send on: two interfaces for multicast, one for unicast, a shared disk."""
+
+
+PROTECTIONS = ("none", "disk", "stonith", "disk+stonith")
+"""``disk`` where every node has a disk path and nothing else is said, as the shared parser has it."""
+SELF_FENCES = ("reboot", "command", "stop")
+GUARDS = ("watchdog", "guardian")
+SPLITS = ("report", "stop-lowest-rank")
+WATCHDOG = "/dev/watchdog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,33 +30,65 @@ class Setting:
     paths: tuple[str, ...] = ("net", "dio")
     services: int = 1
     script_timeout: float = 20.0
+    protection: str = ""
+    """Empty: what the paths allow."""
+    self_fence: str = "reboot"
+    guard: str = ""
+    """What ends a node whose nmond does not; empty: the watchdog where T is long enough for one, else a guardian."""
+    split_brain: str = "report"
 
     @property
     def text(self) -> str:
         paths = "+".join(self.paths)
-        return (
+        said = (
             f"nodes={self.nodes} timeout={self.timeout:g} paths={paths} services={self.services} "
             f"script-timeout={self.script_timeout:g}"
         )
+        usual = type(self)()
+        for word, name in _MORE.items():
+            if getattr(self, name) != getattr(usual, name):
+                said += f" {word}={getattr(self, name)}"
+        return said
 
     @classmethod
     def parse(cls, text: str) -> "Setting":
         """Raises PlanError."""
         try:
             words = dict(word.split("=", 1) for word in text.split())
-            paths = tuple(words.get("paths", "net+dio").split("+"))
+            paths = tuple(words.pop("paths", "net+dio").split("+"))
             made = cls(
-                int(words.get("nodes", "2")),
-                float(words.get("timeout", "10")),
+                int(words.pop("nodes", "2")),
+                float(words.pop("timeout", "10")),
                 paths,
-                int(words.get("services", "1")),
-                float(words.get("script-timeout", "20")),
+                int(words.pop("services", "1")),
+                float(words.pop("script-timeout", "20")),
+                **{_MORE[word]: value for word, value in words.items()},
             )
+        except KeyError as error:
+            raise PlanError(f"setting {text!r}: no word {error}; write: setting {cls().text}") from None
         except ValueError as error:
             raise PlanError(f"setting {text!r}: {error}; write: setting {cls().text}") from None
         if not (2 <= made.nodes <= 16 and 1 <= made.services <= 200 and set(paths) <= set(PATHS)):
             raise PlanError(f"setting {text!r}: 2 to 16 nodes, 1 to 200 services, paths of {'+'.join(PATHS)}")
+        for word, choices in _CHOICES.items():
+            value = getattr(made, _MORE[word])
+            if value not in choices and value != getattr(cls(), _MORE[word]):
+                raise PlanError(f"setting {text!r}: {word} is one of {', '.join(choices)}")
         return made
+
+    @property
+    def leased(self) -> bool:
+        """A lease on a shared disk covers the services."""
+        return "disk" in (self.protection or self._usual).split("+")
+
+    @property
+    def watched(self) -> bool:
+        """By a watchdog of the hardware, which no pause of the machine's processes stops."""
+        return self.guard == "watchdog" or (not self.guard and bool(Timing(self.timeout).watchdog))
+
+    @property
+    def _usual(self) -> str:
+        return "disk" if "dio" in self.paths else "none"
 
     def texts(self) -> Texts:
         """The files of every node."""
@@ -58,9 +99,24 @@ class Setting:
             order = names[number % self.nodes :] + names[: number % self.nodes]
             name = f"svc{number + 1}"
             services.append(f"{name} /etc/opensvc/{name}.cluster {order[0]} {','.join(order[1:])} /bin/true")
+        return Texts("\n".join(names) + "\n", "\n".join(monitor) + "\n", "\n".join(services) + "\n", self._options())
+
+    def _options(self) -> str:
         limit = self.script_timeout
-        options = f"start_timeout = {limit:g}\nstop_timeout = {limit:g}\ncheck_timeout = 10\nkill_grace = 2\n"
-        return Texts("\n".join(names) + "\n", "\n".join(monitor) + "\n", "\n".join(services) + "\n", options)
+        lines = [
+            f"start_timeout = {limit:g}",
+            f"stop_timeout = {limit:g}",
+            "check_timeout = 10",
+            "kill_grace = 2",
+            f'protection = "{self.protection or self._usual}"',
+            f'self_fence = "{self.self_fence}"',
+            f'split_brain = "{self.split_brain}"',
+        ]
+        if self.leased and self.watched:
+            lines.append(f'watchdog = "{WATCHDOG}"')
+        if self.self_fence == "command":
+            lines.append('fence_command = ["/sbin/poweroff", "-f"]')
+        return "\n".join(lines) + "\n"
 
     def _line(self, node: str, number: int, kind: str) -> str:
         timeout = f"{self.timeout:g}"
@@ -73,3 +129,8 @@ class Setting:
                 return f"{node} unicast eth2 192.168.7.{10 + number} 1236 {timeout}"
             case _:
                 return f"{node} dio /dev/mapper/quorum {2 * number} {timeout}"
+
+
+_MORE = {"protection": "protection", "self-fence": "self_fence", "guard": "guard", "split-brain": "split_brain"}
+"""Words that a setting need not have, and the fields that they stand for."""
+_CHOICES = {"protection": PROTECTIONS, "self-fence": SELF_FENCES, "guard": GUARDS, "split-brain": SPLITS}

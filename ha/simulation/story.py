@@ -41,8 +41,10 @@ _FAULTS = {
     "power-off": "{0} loses its power",
     "kill": "nmond on {0} is killed (kill -9)",
     "pause": "nmond on {0} is stopped (SIGSTOP); the machine goes on",
-    "pause-machine": "the machine {0} pauses; its clock goes on",
-    "freeze-machine": "the machine {0} pauses, and its clock stands still",
+    "pause-machine": "the machine {0} pauses; its clock and a watchdog go on",
+    "suspend-machine": "the machine {0} and its watchdog pause; its clock goes on",
+    "freeze-machine": "the machine {0} and its watchdog pause, and its clock stands still",
+    "guard": "what guards {0} does nothing",
     "pause-processes": "every process on {0} is stopped (SIGSTOP); the kernel goes on",
     "slow": "nmond on {0} gets the CPU up to {1} s late",
     "step-clock": "the wall clock of {0} is set by {1} s",
@@ -96,6 +98,8 @@ def told(verb: str, words: Sequence[str]) -> str:
             text = _typed(words)
         case "leave":
             text = "an operator types: ezha.init stop"
+        case "confirm-down":
+            text = f"an operator types: ezha confirm-down {words[1]}"
         case "restart":
             text = "an operator types: ezha.init restart"
         case "boot-script":

@@ -16,7 +16,6 @@ from ha.simulation.trace import Entry, Kind
 
 FOLDER = Path(__file__).parent / "hazards"
 NODES = ("node1", "node2")
-LEASE = "protection 'none' has no arbiter: needs the lease over the shared disk"
 
 Harm = Callable[[History], bool]
 
@@ -118,15 +117,13 @@ class Hazard:
     harms: tuple[Harm, ...]
     cause: str = ""
     """The verb without which there is no harm; empty: the hazard needs no fault at all."""
-    lease: bool = False
-    """ezha does not withstand it yet."""
 
 
 HAZARDS = (
     Hazard("H1", (dual,)),
     Hazard("H2", (dual,), "cut"),
-    Hazard("H3", (dual, stays_dual), "cut", lease=True),
-    Hazard("H4", (dual, stays_dual), "pause-processes", lease=True),
+    Hazard("H3", (dual, stays_dual), "cut"),
+    Hazard("H4", (dual, stays_dual), "pause-processes"),
     Hazard("H5", (dual,), "boot-script"),
     Hazard("H6", (missed("node2", 90.0, 70.0),), "script"),
     Hazard("H7", (dual, writes_outside), "forge"),
@@ -138,7 +135,7 @@ HAZARDS = (
     Hazard("H13", (false_success,)),
     Hazard("H14", (path_down("node2", 50.0),), "lose"),
     Hazard("H15", (missed("node2", 200.0, 80.0),), "kill"),
-    Hazard("H16", (dual,), "cut", lease=True),
+    Hazard("H16", (dual,), "cut"),
     Hazard("H17", (unanswered("node1", 60.0),), "script"),
     Hazard("H18", (missed("node2", 150.0, 60.0), looks_alive("node2", "node1")), "stray"),
     Hazard("H19", (looks_alive("node1", "node2"),)),
@@ -151,11 +148,6 @@ HAZARDS = (
 
 def _ids(hazard: Hazard) -> str:
     return hazard.name
-
-
-def _with_marks(hazard: Hazard) -> object:
-    marks = [pytest.mark.xfail(strict=True, reason=LEASE)] if hazard.lease else []
-    return pytest.param(hazard, marks=marks, id=hazard.name)
 
 
 def test_every_hazard_is_there() -> None:
@@ -178,14 +170,14 @@ def test_without_its_cause_there_is_no_harm(hazard: Hazard) -> None:
     assert [harm(history) for harm in hazard.harms] == [False] * len(hazard.harms)
 
 
-@pytest.mark.parametrize("hazard", [_with_marks(h) for h in HAZARDS])
+@pytest.mark.parametrize("hazard", HAZARDS, ids=_ids)
 def test_ezha_does_not(hazard: Hazard) -> None:
     history = _told(_plan(hazard.name, "ezha"))
     assert [harm(history) for harm in hazard.harms] == [False] * len(hazard.harms)
     assert not history.checkers.findings.safety
 
 
-@pytest.mark.parametrize("hazard", [_with_marks(h) for h in HAZARDS])
+@pytest.mark.parametrize("hazard", HAZARDS, ids=_ids)
 def test_ezha_comes_to_rest_afterwards(hazard: Hazard) -> None:
     outcome = run(_plan(hazard.name, "ezha"))
     assert outcome.clean and not outcome.findings.dual, (outcome.findings.safety, outcome.findings.liveness)

@@ -70,7 +70,8 @@ def test_the_hunt_finds_nothing(seed: int) -> None:
 
 def at_rest(*sentences: str, seconds: float = 60.0, services: int = 1) -> History:
     """Two nodes that booted, as they are after ``seconds``."""
-    head = f"# ezha scenario 1\nseed 1\nseconds {seconds:g}\nsetting nodes=2 timeout=10 services={services}\n"
+    setting = f"nodes=2 timeout=10 services={services} protection=none"
+    head = f"# ezha scenario 1\nseed 1\nseconds {seconds:g}\nsetting {setting}\n"
     plan = parse_plan(head + "\n".join(sentences), ["node1", "node2"], ["svc1", "svc2"])
     history = History(plan, texts_of(plan, None))
     history.agenda.run(plan.seconds)
@@ -499,7 +500,7 @@ def test_what_was_stopped_here_may_come_back_once_another_node_has_had_it() -> N
     outcome = told(
         "seed 705",
         "seconds 15",
-        "setting nodes=3 timeout=10 paths=dio services=2",
+        "setting nodes=3 timeout=10 paths=dio services=2 protection=none",
         "order node1 svc2 unfreeze at 2",
         "order node3 svc2 unfreeze at 2",
         "cut all node3 at 2.8 for 10",
@@ -517,7 +518,7 @@ def test_a_claim_that_slept_for_longer_than_its_timeout_and_goes_on_beside_who_t
     outcome = told(
         "seed 132",
         "seconds 14",
-        "setting nodes=2 timeout=10 paths=dio services=1",
+        "setting nodes=2 timeout=10 paths=dio services=1 protection=none",
         "pause node2 at 2 once node2 svc1 START_READY for 10.2763",
         "order node1 svc1 unfreeze at 3",
         "order node2 svc1 unfreeze at 3",

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def test_a_page_is_not_green_where_a_service_ran_twice() -> None:
     plan = plan_of(
         "order node1 svc1 unfreeze at 5", "order node2 svc1 unfreeze at 9", "cut all node1 at 30 for 40", seconds=90.0
     )
-    outcome = run(plan)
+    outcome = run(replace(plan, setting="nodes=2 protection=none"))
     assert outcome.clean and outcome.findings.dual == 1, "protection none: nothing could have told them"
     assert 'class="pill dual">ran twice' in page_of(outcome)
 

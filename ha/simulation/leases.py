@@ -1,0 +1,238 @@
+"""The lease as the world sees it: what truly reached the disk and the other nodes, and what runs without it.
+
+It believes no node, and asks none for its lease: a message that is in the sender's slot, or that every other node of a
+service has answered, renews; L after its sending nothing may be started, and after the last share of T that all
+clean-up has (``ha.fsm.timing``) nothing may run. It is more generous than the engine, which wants a look, too: what
+breaks this rule has broken the engine's.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from ha.fsm.config import ClusterConfig, PathId, ServiceConfig
+from ha.fsm.identity import node_id
+from ha.fsm.lease import timing_of
+from ha.fsm.message import Heartbeat
+from ha.fsm.states import State
+from ha.fsm.timing import Timing
+from ha.simulation.agenda import Agenda
+from ha.simulation.guard import GuardKind
+from ha.simulation.machine import Machine
+
+NEVER: Final = float("-inf")
+TICK_S: Final = 0.004
+_KEPT: Final = 600
+"""Messages of a node whose sending is remembered."""
+
+Violation = Callable[[str, str, str], None]
+
+
+class Leases:
+    """Times are true seconds."""
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        machines: dict[str, Machine],
+        config_of: Callable[[Machine], ClusterConfig],
+        violation: Violation,
+    ) -> None:
+        """``config_of``: as the machine's nmond has it, or had it last; ``violation(text, node, service)``."""
+        self._agenda = agenda
+        self._machines = machines
+        self._config_of = config_of
+        self._violation = violation
+        self._sent: dict[str, dict[tuple[int, int], float]] = {}
+        self._order: dict[str, deque[tuple[int, int]]] = {}
+        self._stored: dict[str, float] = {}
+        """When the newest message was sent that is in a node's slot."""
+        self._acked: dict[tuple[str, str], float] = {}
+        """When the newest message of the first was sent that the second has said it saw."""
+        self._frozen: dict[tuple[str, int], float] = {}
+        """By node and service number: when it first said FROZEN_START, which it has said since."""
+        self._looks: dict[tuple[str, PathId], float] = {}
+        """When the last look of a node at this slot was begun that succeeded."""
+        self._claims: dict[tuple[str, int], tuple[int, float | None]] = {}
+        """By node and service number: the generation of its claim, and when that was in its slot."""
+        self.down: set[tuple[str, str]] = set()
+        """The first knows that the second is off: it was fenced, or an operator said so."""
+        self.window = 0.0
+        """The longest time, in T, from the end of a pause that stopped the watchdog to the end of what ran."""
+        self._watched: set[tuple[str, str]] = set()
+
+    # ---------------------------------------------------------------------------------------------- messages
+
+    def sent(self, machine: Machine, message: Heartbeat) -> None:
+        name, key = machine.name, (message.incarnation.counter, message.seq)
+        times = self._sent.setdefault(name, {})
+        order = self._order.setdefault(name, deque())
+        times[key] = self._agenda.now
+        order.append(key)
+        if len(order) > _KEPT:
+            times.pop(order.popleft(), None)
+
+    def says(self, machine: Machine, message: Heartbeat) -> None:
+        """``message`` says something else of the services than the one before."""
+        frozen = {entry.id for entry in message.services if entry.state is State.FROZEN_START}
+        for entry in message.services:
+            key = (machine.name, entry.id)
+            if entry.id not in frozen:
+                self._frozen.pop(key, None)
+            else:
+                self._frozen.setdefault(key, self._agenda.now)
+            if entry.state is not State.START_READY:
+                self._claims.pop(key, None)
+            elif self._claims.get(key, (0, None))[0] != entry.generation:
+                self._claims[key] = (entry.generation, None)
+
+    def stored(self, machine: Machine, message: Heartbeat) -> None:
+        at = self._sent.get(machine.name, {}).get((message.incarnation.counter, message.seq), NEVER)
+        self._stored[machine.name] = max(self._stored.get(machine.name, NEVER), at)
+        for entry in message.services:
+            if entry.state is State.START_READY:
+                key = (machine.name, entry.id)
+                generation, since = self._claims.get(key, (0, None))
+                if generation == entry.generation and since is None:
+                    self._claims[key] = (generation, self._agenda.now)
+
+    def heard(self, machine: Machine, sender: str, message: Heartbeat) -> None:
+        self.down.discard((machine.name, sender))
+        own = node_id(machine.name)
+        for ack in message.acks:
+            if ack.node == own:
+                at = self._sent.get(machine.name, {}).get((ack.incarnation.counter, max(ack.seqs, default=0)), NEVER)
+                pair = (machine.name, sender)
+                self._acked[pair] = max(self._acked.get(pair, NEVER), at)
+
+    def looked(self, machine: Machine, path: PathId, at: float) -> None:
+        self._looks[machine.name, path] = at
+
+    def began(self, machine: Machine) -> None:
+        """A new nmond: what others answered its predecessor renews nothing of its own, and it has looked at nothing."""
+        for pair in [p for p in self._looks if p[0] == machine.name]:
+            del self._looks[pair]
+        self.down = {pair for pair in self.down if pair[0] != machine.name}
+
+    # ----------------------------------------------------------------------------------------------- leases
+
+    def _service(self, machine: Machine, service: str) -> ServiceConfig | None:
+        return self._config_of(machine).services.get(service)
+
+    def protected(self, machine: Machine, service: str) -> bool:
+        """A lease on the disk covers it there."""
+        config = self._service(machine, service)
+        return config is not None and config.on_disk
+
+    def renewed(self, machine: Machine, config: ServiceConfig) -> float:
+        """When the newest message was sent that renews the lease."""
+        others = [n for n in config.nodes if n != machine.name and (machine.name, n) not in self.down]
+        if not others:
+            return self._agenda.now
+        acked = min(self._acked.get((machine.name, n), NEVER) for n in others)
+        return max(acked, self._stored.get(machine.name, NEVER))
+
+    def _timing(self, machine: Machine, config: ServiceConfig) -> Timing:
+        return timing_of(self._config_of(machine), config)
+
+    def may_start(self, machine: Machine, service: str) -> None:
+        """A start script begins there."""
+        config = self._service(machine, service)
+        if config is None or not config.on_disk:
+            return
+        lease = self._timing(machine, config).lease / machine.clock.rate
+        late = self._agenda.now - self.renewed(machine, config) - lease
+        if late > TICK_S and not self._disturbed(machine):
+            self._violation(f"starts without a lease: it ended {late:.3f} s ago", machine.name, service)
+
+    def settled(self, machine: Machine, service: str, silent: Iterable[tuple[str, float]]) -> None:
+        """A claim of ``machine`` is settled, and these other nodes of the service are not heard: since when."""
+        config = self._service(machine, service)
+        if config is None or not config.on_disk:
+            return
+        paths = self._config_of(machine).paths
+        for other, since in silent:
+            if (machine.name, other) in self.down:
+                continue
+            looks = [self._looks.get((machine.name, p.id), NEVER) for p in paths if p.id.node == other and p.device]
+            limit = max(p.timeout for p in paths if p.id.node == other) / machine.clock.rate
+            looked = min(looks, default=NEVER)
+            if looked < since + limit - TICK_S:
+                text = f"takes over from {other}, whose slot it has not looked at since that was silent"
+                self._violation(text, machine.name, service)
+            stored = self._claims.get((machine.name, config.id), (0, None))[1]
+            if stored is None or looked < stored - TICK_S:
+                text = f"takes over from {other}, whose slot it has not looked at since its claim was on the disk"
+                self._violation(text, machine.name, service)
+            self._outlived(machine, self._machines[other], service)
+
+    def _outlived(self, machine: Machine, other: Machine, service: str) -> None:
+        """A takeover waits until the lease of the other has ended."""
+        theirs = self._service(other, service)
+        if not other.on or service not in other.up or theirs is None or not theirs.on_disk:
+            return
+        lease = self._timing(other, theirs).lease / other.clock.rate
+        left = self.renewed(other, theirs) + lease - self._agenda.now
+        if left > TICK_S and not self._disturbed(other):
+            text = f"takes over from {other.name}, whose lease lasts {left:.3f} s more"
+            self._violation(text, machine.name, service)
+
+    def excuse(self, machine: Machine) -> str:
+        """Why nothing may have ended what runs there: a promise that is weaker than a watchdog's. Empty: none."""
+        guard = machine.guard
+        if not guard.how.ends:
+            return "nothing ends it there (self_fence stop)"
+        if guard.broken:
+            return "what guards it does nothing"
+        if machine.suspended:
+            return "its machine and its watchdog are paused"
+        if self._disturbed(machine):
+            return "its machine and its watchdog were paused"
+        if guard.how.kind is GuardKind.GUARDIAN and machine.halted:
+            return "its guardian is paused like everything else there"
+        if machine.lied:
+            return "storage lies"
+        return ""
+
+    def _disturbed(self, machine: Machine) -> bool:
+        """A pause that stopped the watchdog was over so lately that its lease is not over yet by its own clock."""
+        longest = max(machine.guard.how.timeouts)
+        return bool(machine.resumed) and self._agenda.now < machine.resumed + longest
+
+    # ----------------------------------------------------------------------------------------------- deadlines
+
+    def up(self, machine: Machine, service: str) -> None:
+        """From now on it must not run longer than its lease allows."""
+        if self.protected(machine, service) and (machine.name, service) not in self._watched:
+            self._watched.add((machine.name, service))
+            self._watch(machine, service)
+
+    def gone(self, machine: Machine, service: str) -> None:
+        """It is physically down."""
+        config = self._service(machine, service)
+        if config is None or not config.on_disk or not machine.resumed or not machine.on:
+            return
+        timing = self._timing(machine, config)
+        if self.renewed(machine, config) + timing.ended < machine.resumed:
+            self.window = max(self.window, (self._agenda.now - machine.resumed) / timing.timeout)
+
+    def _watch(self, machine: Machine, service: str) -> None:
+        config = self._service(machine, service)
+        if service not in machine.up or config is None:
+            self._watched.discard((machine.name, service))
+            return
+        now, timing = self._agenda.now, self._timing(machine, config)
+        due = max(self.renewed(machine, config), machine.resumed) + timing.ended / machine.clock.rate + TICK_S
+        excused = machine.suspended or self._known_frozen(machine, config)
+        if excused or (now >= due and self.excuse(machine)):
+            due = now + timing.timeout
+        elif now >= due:
+            late = now - due + TICK_S
+            text = f"runs past its hard deadline, {late:.3f} s after all that its lease allows"
+            self._violation(text, machine.name, service)
+            due = now + 60.0
+        self._agenda.at(due, lambda: self._watch(machine, service))
+
+    def _known_frozen(self, machine: Machine, config: ServiceConfig) -> bool:
+        since = self._frozen.get((machine.name, config.id))
+        return since is not None and self.renewed(machine, config) >= since
