@@ -167,7 +167,8 @@ class Guarding:
         """``Effects.self_fence``: at once."""
         plan, page = self._plan, self._page
         mode = plan.mode if plan is not None else "stop"
-        self._log.error(f"{why} (self_fence = {mode})")
+        if mode != "reboot":
+            self._log.error(f"{why} (self_fence = {mode})")
         if plan is None or page is None or mode == "stop":
             return
         if mode == "command" and self._ready:
@@ -271,7 +272,7 @@ class Guarding:
         """It is replaced as soon as it is gone; until then nothing guards."""
         if why:
             self._log.notice(f"the guardian (pid {self._pid}) is ended: {why}")
-        self._ready = False
+        self._ready, self._since = False, self._loop.clock()
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
