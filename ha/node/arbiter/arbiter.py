@@ -145,6 +145,7 @@ class Arbiter:
                 "options": terms.options,
                 "timeout": timeout,
                 "memory": self._memory,
+                "gap": Timing(terms.shortest).lease,
                 "prefix": terms.prefix,
                 "owner": self._node,
                 "incarnation": self._incarnation,
@@ -285,8 +286,11 @@ class Arbiter:
             "restarts": self.restarts,
         }
 
-    def unpack(self, data: Mapping[str, Any], terms: Terms | None) -> None:
-        """After ``use``. Raises ValueError, KeyError or TypeError for what ``packed`` did not make."""
+    def unpack(
+        self, data: Mapping[str, Any], terms: Terms | None, timeout_of: Callable[[str], float], incarnation: str
+    ) -> None:
+        """In place of ``use``. Raises ValueError, KeyError or TypeError for what ``packed`` did not make."""
+        self._terms, self._timeout_of, self._incarnation = terms, timeout_of, incarnation
         self._wanted = {str(service): float(timeout) for service, timeout in data["wanted"].items()}
         self.trouble, self.restarts = str(data["trouble"]), int(data["restarts"])
         pid, channel = int(data["pid"]), int(data["channel"])

@@ -64,6 +64,8 @@ class _Wanted:
     lease: int = 0
     """0: it is not ours."""
     created: int = 0
+    renewed: float = 0.0
+    """When the renewal was asked for that counted last."""
     told: str = ""
     """Why it is not ours, as it was said last."""
 
@@ -140,12 +142,12 @@ class Keeper:
     def turn(self) -> None:
         """Give back, renew, look, get: in this order."""
         began = self._clock()
+        self._expire(began)
         try:
             self._work(began)
             self.trouble, self._failed = self._memory.trouble, False
         except (UnavailableError, RefusedError) as error:
             self.trouble, self._failed = printable(f"etcd cannot be used: {error}"), True
-        self._expire()
         self._plan(began)
 
     def _work(self, began: float) -> None:
@@ -157,7 +159,7 @@ class Keeper:
         sent = self._renew(began) if began >= self._renew_at else {}
         asked = self._clock()
         header, keys = self._etcd.range(self._prefix)
-        self._remember(header)
+        self._remember(header, asked)
         for service, mine in self._wanted.items():
             key = keys.get(self._prefix + service)
             if mine.lease:
@@ -172,13 +174,16 @@ class Keeper:
         else:
             self.due = max(now, began + self._period)
 
-    def _expire(self) -> None:
-        """What could not be revoked ends by itself."""
-        now = self._clock()
+    def _expire(self, now: float) -> None:
+        """What could not be revoked, or renewed, ends by itself, and is not ours though etcd may still say so: it may
+        be what was restored from a backup."""
         for service, back in list(self._returned.items()):
             if now > back.until:
                 del self._returned[service]
                 self._say(Answer(service, False, now, "its lease has ended by itself"))
+        for service, mine in self._wanted.items():
+            if mine.lease and now > mine.renewed + mine.ttl:
+                self._lose(service, mine, now, "its lease could not be renewed, and has ended")
 
     # ---------------------------------------------------------------------------------------- which cluster
 
@@ -204,9 +209,9 @@ class Keeper:
             raise UnavailableError(f"more than half of the endpoints must say which cluster they are of ({told})")
         self._etcd.cluster = known.pop()
 
-    def _remember(self, header: Header) -> None:
+    def _remember(self, header: Header, asked: float) -> None:
         now = self._clock()
-        if not self._memory.see(header.cluster, header.revision):
+        if not self._memory.see(header.cluster, header.revision, asked):
             self._quiet_until = now + forgotten_after(self._longest_ttl)
         elif now >= self._quiet_until:
             self._memory.settle()
@@ -235,6 +240,7 @@ class Keeper:
             who = "nobody's" if key is None else _owner(key)
             self._lose(service, mine, now, f"its key in etcd is {who} now")
         elif sent is not None and sent[1] == header.term:
+            mine.renewed = sent[0]
             self._say(Answer(service, True, sent[0], "renewed"))
 
     def _lose(self, service: str, mine: _Wanted, asked: float, why: str) -> None:
@@ -249,7 +255,7 @@ class Keeper:
         if key is not None and _node(key) != self._owner:
             self._tell(service, mine, now, f"its key in etcd is {_owner(key)}")
         elif wait > 0:
-            why = "etcd is not what this node remembers, and may have forgotten who holds what"
+            why = "this node has not watched etcd all the time, and it may have forgotten who holds what"
             self._tell(service, mine, now, f"{why}: what it granted before ends by itself in the meantime")
         else:
             self._put(service, mine, key)
@@ -273,7 +279,7 @@ class Keeper:
             self._etcd.revoke(lease)
             self._tell(service, mine, asked, "its key in etcd went to another node at this moment")
             return
-        mine.lease, mine.created, mine.told = lease, created, ""
+        mine.lease, mine.created, mine.renewed, mine.told = lease, created, asked, ""
         self._say(Answer(service, True, asked, "obtained"))
 
     def _tell(self, service: str, mine: _Wanted, asked: float, why: str) -> None:

@@ -139,7 +139,7 @@ def serve(channel: socket.socket, settings: Mapping[str, Any]) -> None:
     gateway = Gateway(settings["options"], settings["timeout"])
     keeper = Keeper(
         gateway,
-        Memory(settings["memory"]),
+        Memory(settings["memory"], settings["gap"]),
         now,
         speaker.say,
         prefix=settings["prefix"],

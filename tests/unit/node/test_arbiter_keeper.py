@@ -40,7 +40,7 @@ class Node:
     def start(self) -> None:
         """A new process: nothing is remembered but the file."""
         self.link = Link(self._etcd)
-        self.memory = Memory(str(self._folder / self.name))
+        self.memory = Memory(str(self._folder / self.name), TIMING.lease)
         self.keeper = Keeper(
             self.link,
             self.memory,
@@ -86,7 +86,7 @@ class World:
         """Both have seen this etcd before: the wait of the very first contact is over."""
         for node in (self.one, self.two):
             node.link.cluster = self.etcd.store.cluster
-            node.memory.see(self.etcd.store.cluster, self.etcd.store.revision)
+            node.memory.see(self.etcd.store.cluster, self.etcd.store.revision, node.now())
             node.memory.settle()
 
     def run(self, seconds: float, step: float = 0.1) -> None:
@@ -287,7 +287,7 @@ def test_an_etcd_that_forgot_makes_no_second_owner(world: World, cluster: int) -
 
 
 def test_without_the_memory_it_would(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Memory, "see", lambda self, cluster, revision: True)
+    monkeypatch.setattr(Memory, "see", lambda self, cluster, revision, at: True)
     test = test_an_etcd_that_forgot_makes_no_second_owner
     with pytest.raises(AssertionError):
         test(world, 0)
@@ -295,16 +295,19 @@ def test_without_the_memory_it_would(world: World, monkeypatch: pytest.MonkeyPat
 
 def test_the_memory_lives_on_in_a_file_and_one_that_is_broken_is_none(tmp_path: Path) -> None:
     path = tmp_path / "seen"
-    fresh = Memory(str(path))
-    assert not fresh.see(7, 5)
-    assert Memory(str(path)).cluster == 0
+    fresh = Memory(str(path), 5.0)
+    assert not fresh.see(7, 5, 100.0)
+    assert not Memory(str(path), 5.0).see(7, 5, 101.0)
     fresh.settle()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert Memory(str(path)).see(7, 5)
-    assert not Memory(str(path)).see(7, 4)
-    for text in ("", "[]", '{"cluster": 1}', '{"cluster": "x", "revision": 1}', '{"cluster": -1, "revision": 1}'):
+    whole = path.read_text()
+    assert Memory(str(path), 5.0).see(7, 5, 105.0)
+    for cluster, revision, at in ((7, 4, 101.0), (8, 5, 101.0), (7, 5, 105.1)):
+        path.write_text(whole)
+        assert not Memory(str(path), 5.0).see(cluster, revision, at)
+    for text in ("", "[]", '{"cluster": 1}', '{"cluster": "x", "revision": 1, "at": 1}', "[" * 5000):
         path.write_text(text)
-        assert Memory(str(path)).cluster == 0
+        assert Memory(str(path), 5.0).cluster == 0
 
 
 def test_a_memory_that_cannot_be_written_lets_nothing_go(world: World, tmp_path: Path) -> None:
@@ -331,14 +334,14 @@ STEPS = st.lists(
         st.floats(0.1, 1.3 * T),
     ),
     min_size=4,
-    max_size=25,
+    max_size=16,
 )
 RATES = st.tuples(*(st.sampled_from([1 - DRIFT, 1.0, 1 + DRIFT]) for _ in range(3)))
 
 
 def play(steps: Iterable[tuple[str, str, float]], rates: tuple[float, float, float]) -> None:
     """A history; raises Stale where one may begin before the other must have ended."""
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir="/dev/shm") as folder:
         world = World(Path(folder), rates[0], rates[1:])
         world.forget_nothing()
         backup = world.etcd.backup()
@@ -372,7 +375,7 @@ def play(steps: Iterable[tuple[str, str, float]], rates: tuple[float, float, flo
                     raise Stale(f"at {world.clock():.2f}: {world.one.said[-3:]} {world.two.said[-3:]}")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(STEPS, RATES)
 def test_whatever_happens_there_are_never_two(
     steps: list[tuple[str, str, float]], rates: tuple[float, float, float]
