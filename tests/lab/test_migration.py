@@ -26,6 +26,15 @@ def boot(pair: Mixed, *nodes: str) -> None:
     assert [script.wait(30) for script in scripts] == [0] * len(nodes)
 
 
+def edit(pair: Mixed, node: str, *changes: str) -> None:
+    """``options.toml``, as ``ezha migrate plan`` has it typed, and nmond told."""
+    words = [word for change in changes for word in ("-e", change)]
+    done = pair.lab.exec(node, ["sed", "-i", *words, f"{PREFIX}/conf/options.toml"], 10.0)
+    assert done.returncode == 0, done.stderr
+    pair.run(node, "bin/ezha", "check")
+    pair.run(node, "bin/ezha", "reload")
+
+
 def up_on_the_original(pair: Mixed, service: str) -> None:
     """It runs on node2, without the time that its nmond would take."""
     script = str(pair.arena / f"{service}.cluster")
@@ -116,12 +125,7 @@ def migration() -> None:
         pair.act("node1", "web", "freeze-stop")
         pair.wait("web", node1=FROZEN_STOP, node2=READY)
         for node in ("node2", "node1"):
-            done = pair.lab.exec(
-                node, ["sed", "-i", "-e", "/^wire = /d", "-e", "/^ttl = /d", f"{PREFIX}/conf/options.toml"], 10.0
-            )
-            assert done.returncode == 0, done.stderr
-            pair.run(node, "bin/ezha", "check")
-            pair.run(node, "bin/ezha", "reload")
+            edit(pair, node, 's/^wire = .*/protection = "none"/', "/^ttl = /d")
         ask = [partial(pair.run, node, "bin/hb", "-s") for node in NODES]
         wait_for(lambda: all(each().count(" UP, updated at ") == 4 for each in ask), what="all paths are UP on both")
         assert not [each for each in ask if "wire" in each()]
@@ -130,6 +134,12 @@ def migration() -> None:
         pair.wait("web", node1=STOPPED, node2=STARTED)
         assert pair.runs("web") == ["node2"]
         assert pair.starts("web") == ["node1", "node2"]
+
+        # A lease over the shared disk, from one moment to the next, over a service that runs.
+        for node in ("node2", "node1"):
+            edit(pair, node, 's/^protection = .*/protection = "disk"/')
+        time.sleep(T)  # longer than a lease of T lasts: it was renewed
+        assert pair.runs("web") == ["node2"]
 
         # From here on a takeover needs no grace, and a switch takes a moment.
         pair.run("node2", "bin/ezha", "switch", "web")

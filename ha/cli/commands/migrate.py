@@ -114,7 +114,7 @@ def _steps(cluster: Cluster, packaged: bool) -> Iterator[tuple[str, list[str]]]:
             line
             for node in (first, second)
             for line in (
-                f"{node}# sed -i -e '/^wire = /d' -e '/^ttl = /d' {layout.options}",
+                f"{node}# sed -i -e 's/^wire = .*/protection = \"none\"/' -e '/^ttl = /d' {layout.options}",
                 f"{node}# {layout.bin}/ezha check && {layout.bin}/ezha reload",
             )
         ]
@@ -125,6 +125,17 @@ def _steps(cluster: Cluster, packaged: bool) -> Iterator[tuple[str, list[str]]]:
             "Unfreeze them, first where they run.",
             [f"{node}# {service} -A {name} unfreeze" for node in (first, second) for name in moving],
         )
+    yield (
+        "Both understand one another: have the services protected as the paths allow, one node right after the other.",
+        [
+            line
+            for node in (first, second)
+            for line in (
+                f"{node}# sed -i '/^protection = /d' {layout.options}",
+                f"{node}# {layout.bin}/ezha check && {layout.bin}/ezha reload",
+            )
+        ],
+    )
     yield (
         "The way back, on a node that runs ezha and where nothing runs, while paths are marked: wire openha.",
         [f"# {prefix}/ezha.init stop", f"# {ezha} install --prefix {prefix} --undo", f"# {openha} start"],
