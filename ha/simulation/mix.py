@@ -5,11 +5,13 @@ many pauses, others nothing but commands. A history with everything in it at onc
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from ha.fsm.states import Action
 from ha.simulation.draw import Draw
+from ha.simulation.moments import moment
+from ha.simulation.place import Place, tenth
 from ha.simulation.plan import DISK_FAULTS, SHAPES, Fault, Plan
+from ha.simulation.promises import FULL, Cover, within
 from ha.simulation.settings import Setting
 
 SECONDS = 600.0
@@ -28,47 +30,15 @@ _SETTINGS: tuple[tuple[Setting, float], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What a fault is drawn for."""
-
-    draw: Draw
-    nodes: tuple[str, ...]
-    services: tuple[str, ...]
-    timeout: float
-    seconds: float
-
-    def when(self) -> float:
-        return _round(self.draw.between(1.0, self.seconds))
-
-    def node(self) -> str:
-        return self.draw.pick(self.nodes)
-
-    def pair(self) -> tuple[str, ...]:
-        """A node, or one direction between two."""
-        node = self.node()
-        if self.draw.chance(0.5):
-            return (node,)
-        return (node, self.draw.pick([n for n in self.nodes if n != node]))
-
-    def brief(self) -> float:
-        """Well within the timeout."""
-        return _round(self.timeout * self.draw.between(0.05, 0.9))
-
-    def long(self) -> float:
-        """Around the timeout and far beyond."""
-        return _round(self.timeout * self.draw.pick((0.9, 1.0, 1.1, 2.0, 5.0)) * self.draw.between(0.9, 1.2))
-
-
 Maker = Callable[[Place], Iterable[Fault]]
 
 
 def _power(p: Place) -> Iterable[Fault]:
     node, at = p.node(), p.when()
-    off = _round(p.draw.pick((0.5, 5.0, 60.0)) + p.draw.about(p.timeout))
+    off = tenth(p.draw.pick((0.5, 5.0, 60.0)) + p.draw.about(p.timeout))
     yield Fault(at, "power-off", (node,), off if p.draw.chance(0.9) else None)
     if p.draw.chance(0.4):  # the network comes late after the boot
-        yield Fault(_round(at + off - 0.1), "cut", ("net", node), _round(p.draw.about(2 * p.timeout)))
+        yield Fault(tenth(at + off - 0.1), "cut", ("net", node), tenth(p.draw.about(2 * p.timeout)))
 
 
 def _kill(p: Place) -> Iterable[Fault]:
@@ -78,13 +48,13 @@ def _kill(p: Place) -> Iterable[Fault]:
         service = p.draw.pick(p.services)
         if p.draw.chance(0.5):
             kind, shape = p.draw.pick((("start", "fails"), ("start", "half"), ("stop", "fails"), ("status", "slow")))
-            yield Fault(at, "script", (node, service, kind, shape), _round(p.draw.between(1.0, 2 * p.timeout)))
+            yield Fault(at, "script", (node, service, kind, shape), tenth(p.draw.between(1.0, 2 * p.timeout)))
         action = p.draw.pick((Action.STOP, Action.UNFREEZE, Action.FREEZE_STOP, Action.START))
         yield Fault(at, "order", (node, service, action.value))
-        at, point = _round(at + p.draw.about(0.5)), ()
+        at, point = tenth(at + p.draw.about(0.5)), ()
         if p.draw.chance(0.5):  # and somebody is impatient while the next one looks around
             action = p.draw.pick((Action.STOP, Action.FREEZE_STOP, Action.START, Action.SWITCH))
-            yield Fault(_round(at + p.draw.between(0.05, 0.6)), "order", (node, service, action.value))
+            yield Fault(tenth(at + p.draw.between(0.05, 0.6)), "order", (node, service, action.value))
     yield Fault(at, "kill", (node, *point))
 
 
@@ -97,12 +67,12 @@ def _long_pause(p: Place) -> Iterable[Fault]:
 
 
 def _slow(p: Place) -> Iterable[Fault]:
-    late = _round(p.draw.pick((0.01, 0.1, 0.5)) * p.timeout / 2)
-    yield Fault(p.when(), "slow", (p.node(), f"{late:g}"), _round(p.draw.about(60.0)))
+    late = tenth(p.draw.pick((0.01, 0.1, 0.5)) * p.timeout / 2)
+    yield Fault(p.when(), "slow", (p.node(), f"{late:g}"), tenth(p.draw.about(60.0)))
 
 
 def _cut_one(p: Place) -> Iterable[Fault]:
-    yield Fault(p.when(), "cut", (p.draw.pick(("net", "disk")), *p.pair()), _round(p.draw.about(3 * p.timeout)))
+    yield Fault(p.when(), "cut", (p.draw.pick(("net", "disk")), *p.pair()), tenth(p.draw.about(3 * p.timeout)))
 
 
 def _cut_all(p: Place) -> Iterable[Fault]:
@@ -114,23 +84,23 @@ def _flap(p: Place) -> Iterable[Fault]:
     at, words = p.when(), (p.draw.pick(("net", "all")), *p.pair())
     for _ in range(p.draw.whole(3, 12)):
         off = p.brief()
-        yield Fault(_round(at), "cut", words, off)
+        yield Fault(tenth(at), "cut", words, off)
         at += off + p.brief() / 3
 
 
 def _lose(p: Place) -> Iterable[Fault]:
     percent = p.draw.pick((5, 30, 60, 90))
-    yield Fault(p.when(), "lose", (str(percent), *p.pair()), _round(p.draw.about(6 * p.timeout)))
+    yield Fault(p.when(), "lose", (str(percent), *p.pair()), tenth(p.draw.about(6 * p.timeout)))
 
 
 def _delay(p: Place) -> Iterable[Fault]:
-    late = _round(p.timeout * p.draw.pick((0.01, 0.1, 0.6, 1.5)))
-    yield Fault(p.when(), "delay", (f"{late:g}", *p.pair()), _round(p.draw.about(6 * p.timeout)))
+    late = tenth(p.timeout * p.draw.pick((0.01, 0.1, 0.6, 1.5)))
+    yield Fault(p.when(), "delay", (f"{late:g}", *p.pair()), tenth(p.draw.about(6 * p.timeout)))
 
 
 def _repeat(p: Place) -> Iterable[Fault]:
     if p.draw.chance(0.5):
-        yield Fault(p.when(), "duplicate", (str(p.draw.pick((10, 50))), *p.pair()), _round(p.draw.about(60.0)))
+        yield Fault(p.when(), "duplicate", (str(p.draw.pick((10, 50))), *p.pair()), tenth(p.draw.about(60.0)))
     else:
         yield Fault(p.when(), "replay", (str(p.draw.whole(1, 64)), *p.pair()))
 
@@ -144,19 +114,19 @@ def _store(p: Place) -> Iterable[Fault]:
         node, at = p.node(), p.when()
         action = p.draw.pick((Action.STOP, Action.UNFREEZE, Action.FREEZE_STOP, Action.START))
         yield Fault(at, "order", (node, p.draw.pick(p.services), action.value))
-        yield Fault(_round(at + p.draw.about(0.3)), "disk-full", (node,), p.long())
+        yield Fault(tenth(at + p.draw.about(0.3)), "disk-full", (node,), p.long())
     elif p.draw.chance(0.65):
         yield Fault(p.when(), "disk-full", (p.node(),), p.long())
     else:
         node, at = p.node(), p.when()
         yield Fault(at, "damage", (node,))
-        yield Fault(_round(at + 0.1), "kill", (node,))
+        yield Fault(tenth(at + 0.1), "kill", (node,))
 
 
 def _script(p: Place) -> Iterable[Fault]:
     kind = p.draw.weighted((("start", 4.0), ("stop", 3.0), ("check", 1.0), ("status", 2.0)))
     words = (p.node(), p.draw.pick(p.services), kind, p.draw.pick(SHAPES))
-    yield Fault(p.when(), "script", words, _round(p.draw.about(10 * p.timeout)))
+    yield Fault(p.when(), "script", words, tenth(p.draw.about(10 * p.timeout)))
 
 
 def _order(p: Place) -> Iterable[Fault]:
@@ -174,12 +144,12 @@ def _both(p: Place) -> Iterable[Fault]:
         node = p.node()
         for _ in range(p.draw.whole(2, 4)):
             action = p.draw.pick(_USUAL)
-            yield Fault(_round(at), "order", (node, service, action.value))
+            yield Fault(tenth(at), "order", (node, service, action.value))
             at += p.draw.pick((0.0, 0.0002, 0.05, 0.7))
         return
     for node in p.nodes:
         action = p.draw.pick((Action.START, Action.UNFREEZE, Action.FREEZE_STOP, Action.STOP))
-        yield Fault(_round(at + p.draw.pick((0.0, 0.0001, 0.001, 0.05))), "order", (node, service, action.value))
+        yield Fault(tenth(at + p.draw.pick((0.0, 0.0001, 0.001, 0.05))), "order", (node, service, action.value))
 
 
 def _force(p: Place) -> Iterable[Fault]:
@@ -190,14 +160,14 @@ def _force(p: Place) -> Iterable[Fault]:
 
 def _leave(p: Place) -> Iterable[Fault]:
     if p.draw.chance(0.6):
-        yield Fault(p.when(), "leave", (p.node(),), _round(p.draw.pick((0.5, 30.0)) + p.draw.about(p.timeout)))
+        yield Fault(p.when(), "leave", (p.node(),), tenth(p.draw.pick((0.5, 30.0)) + p.draw.about(p.timeout)))
     else:
         yield Fault(p.when(), "restart", (p.node(),))
 
 
 def _configure(p: Place) -> Iterable[Fault]:
     words = (p.node(), p.draw.pick(("reversed", "slower", "without")), p.draw.pick(p.services))
-    yield Fault(p.when(), "configure", words, _round(p.draw.about(3 * p.timeout)))
+    yield Fault(p.when(), "configure", words, tenth(p.draw.about(3 * p.timeout)))
 
 
 def _clock(p: Place) -> Iterable[Fault]:
@@ -207,7 +177,7 @@ def _clock(p: Place) -> Iterable[Fault]:
 def _stranger(p: Place) -> Iterable[Fault]:
     """Somebody sends to our ports, or the network cuts datagrams short."""
     if p.draw.chance(0.5):
-        yield Fault(p.when(), "stray", (p.node(),), _round(p.draw.about(6 * p.timeout)))
+        yield Fault(p.when(), "stray", (p.node(),), tenth(p.draw.about(6 * p.timeout)))
     else:
         yield Fault(p.when(), "truncate", (str(p.draw.pick((10, 60, 100))), *p.pair()), p.long())
 
@@ -230,7 +200,7 @@ def _memory(p: Place) -> Iterable[Fault]:
         yield Fault(at, "tear", (node,))
     else:
         yield Fault(at, "unreadable", (node,), p.long())
-    yield Fault(_round(at + p.draw.between(0.0, 0.5)), "kill", (node,))
+    yield Fault(tenth(at + p.draw.between(0.0, 0.5)), "kill", (node,))
 
 
 def _boot_script(p: Place) -> Iterable[Fault]:
@@ -268,6 +238,7 @@ KINDS: dict[str, tuple[Maker, float, int]] = {
     "memory": (_memory, 0.1, 2),
     "boot-script": (_boot_script, 0.1, 4),
     "stopped-clock": (_stopped_clock, 0.05, 2),
+    "moment": (moment, 0.4, 6),
 }
 """By kind of trouble: how it is made, the share of histories that have it, and how often it comes at most."""
 
@@ -282,9 +253,12 @@ def draw_plan(
     services: tuple[str, ...] = (),
     timeout: float = 10.0,
     only: Iterable[str] = (),
+    mix: str = FULL,
+    cover: Cover | None = None,
 ) -> Plan:
     """The plan of ``seed``. ``nodes``, ``services``, ``timeout``: of the user's own configuration, where there is one;
-    else ``setting``, or one that the seed draws. ``only``: these kinds of trouble, all of them, and no others."""
+    else ``setting``, or one that the seed draws. ``only``: these kinds of trouble, all of them, and no others.
+    ``mix``, ``cover``: ``ha.simulation.promises``; of the user's own configuration, too."""
     draw = Draw(f"{seed}/mix")
     made = setting if setting is not None else draw.weighted(_SETTINGS)
     own = bool(nodes)
@@ -310,9 +284,10 @@ def draw_plan(
         ("disk-latency", draw.pick((0.0005, 0.002, 0.02))),
         ("boot-spread", draw.pick((0.0, 0.5, timeout))),
     )
-    within = tuple(f for f in faults if f.at <= seconds)
+    cover = cover or Cover(made.leased, made.watched)
+    promised = within((f for f in faults if f.at <= seconds), cover, mix)
     text = "own" if own else made.text
-    return Plan(str(seed), seconds, within, rules, noise, text, "+".join(names) or "calm")
+    return Plan(str(seed), seconds, tuple(promised), rules, noise, text, "+".join(names) or "calm")
 
 
 def _begin(place: Place) -> Iterable[Fault]:
@@ -323,10 +298,5 @@ def _begin(place: Place) -> Iterable[Fault]:
     for service in place.services:
         for node in place.nodes:
             if draw.chance(0.95):
-                yield Fault(_round(at), "order", (node, service, Action.UNFREEZE.value))
+                yield Fault(tenth(at), "order", (node, service, Action.UNFREEZE.value))
             at += gap
-
-
-def _round(value: float) -> float:
-    """To a tenth of a millisecond: what a sentence says is then all there is."""
-    return round(value, 4)
