@@ -14,6 +14,9 @@ from ha.lab.lab import INSTALL, Lab
 SERVICE = "p26.opensvc.com"
 ADDRESS = "192.168.100.201"
 NODES = ("node1", "node2")
+VOLUMES = ("lvappsvc1", "lvdatasvc1")
+_BLOCKS = 12288
+"""Of 1,024 bytes, as in the tutorial."""
 FILES = Path(__file__).parent / "transcripts" / "files"
 _ROOT = Path("/svc1")
 """Made on the machine, for nodes to mount a folder of their own there."""
@@ -29,8 +32,8 @@ class Tutorial:
         self.shared = Path(lab.folder).parent / "shared"
         self.shared.mkdir()
         self._sshd: dict[str, subprocess.Popen[str]] = {}
-        for name, blocks in (("lvappsvc1", 12288), ("lvdatasvc1", 12288)):
-            self._run(["mkfs.ext3", "-q", "-b", "1024", str(self.shared / name), str(blocks)])
+        for name in VOLUMES:
+            self._run(["mkfs.ext3", "-q", "-b", "1024", str(self.shared / name), str(_BLOCKS)])
         for path in FILES.iterdir():
             shutil.copy(path, self.shared)
         self._keys()
@@ -81,6 +84,11 @@ class Tutorial:
         subprocess.run(argv, check=True, capture_output=True)
 
     def close(self) -> None:
+        """Ends what the lab does not know of. A device that is in use still goes with its last user."""
+        for name in VOLUMES:
+            argv = ["losetup", "--associated", str(self.shared / name), "--noheadings", "--raw", "--output", "NAME"]
+            for device in subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split():
+                self._run(["losetup", "--detach", device])
         for child in self._sshd.values():
             child.kill()
             child.wait()
