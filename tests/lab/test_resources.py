@@ -526,6 +526,10 @@ def test_a_mount_that_hangs_holds_up_nobody(disk: Disk) -> None:
         assert (seen.state, seen.notes) == ("warn", ["hangs: no answer within 0.5 s"])
         assert time.monotonic() - began < 4
         assert fs.call("stop").took < 6
+        plain = disk.nodes.lab.popen("node1", ["ls", f"{hung}/file"])
+        with pytest.raises(subprocess.TimeoutExpired):  # the twin: whoever looks without a bound waits for ever
+            plain.wait(0.5)
+        plain.kill()
     finally:
         server.kill()
         server.wait()

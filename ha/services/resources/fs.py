@@ -43,6 +43,13 @@ _PROTECTED = frozenset((*(f"/{name}" for name in _TOP), "/usr/local", "/var/lib"
 _BY_NAME = {"LABEL": "by-label", "UUID": "by-uuid", "PARTLABEL": "by-partlabel", "PARTUUID": "by-partuuid"}
 
 
+_OTHERWISE = "not mounted, but held by a volume group, an array or a program"
+
+
+class _Unreadable(ResourceError):
+    """The device does not answer."""
+
+
 class Fs(Resource):
     """A file system on a device, of a server, in memory, or a folder of another one."""
 
@@ -112,9 +119,8 @@ class Fs(Resource):
             while seen is not None and self._is_ours(seen):
                 self._unmount(ctx, seen, budget)
                 seen = mounts.at(self.point, mounts.table())
-        if self.type in _ON_DISK and not until(lambda: not self._held(ctx), budget, _RELEASE_S):
-            # Another node would mount it next, and two of them at once destroy a file system.
-            raise ResourceError(self._held(ctx) or f"{self.device} was released late; try again")
+        if self.type in _ON_DISK:
+            self._await_release(ctx, budget)
 
     def status(self, ctx: Context) -> Status:
         seen = mounts.at(self.point, mounts.table())
@@ -184,20 +190,31 @@ class Fs(Resource):
             if not found:
                 raise ResourceError(f"{path} is not a folder")
 
+    def _await_release(self, ctx: Context, budget: Budget) -> None:
+        """Another node would mount the device next, and two of them at once destroy a file system."""
+        try:
+            if not until(lambda: not self._held(ctx), budget, _RELEASE_S):
+                raise ResourceError(self._held(ctx) or f"{self.device} was released late; try again")
+        except _Unreadable as error:
+            if where := _mounted_where(self._path()):
+                raise ResourceError(f"{error}, and it is {where}") from None
+            # The lists of mounts need no answer of the device: this node has nothing of it.
+            ctx.log.warning(f"{error}; it is mounted nowhere on this machine")
+
     def _held(self, ctx: Context) -> str:
         """Who holds the block device, in words; empty where nobody does, or where it is not there.
 
         An exclusive open fails while a device is mounted anywhere on the machine, in other mount namespaces too, or
-        is part of a volume group or an array.
+        is part of a volume group or an array. Raises _Unreadable where it neither works nor fails for that reason.
         """
         path = self._path()
         try:
             ctx.runner.call(lambda: _open_exclusively(path), _DEVICE_S)
         except TimeoutError:
-            raise ResourceError(f"{path} hangs: no answer within {_DEVICE_S:g} s") from None
+            raise _Unreadable(f"{path} hangs: no answer within {_DEVICE_S:g} s") from None
         except OSError as error:
             if error.errno == errno.EBUSY:
-                return f"{self.device} is in use on this machine: {_mounted_where(path)}"
+                return f"{self.device} is in use on this machine: {_mounted_where(path) or _OTHERWISE}"
             if error.errno in (
                 errno.ENOENT,
                 errno.ENXIO,
@@ -207,7 +224,7 @@ class Fs(Resource):
                 errno.ENOMEDIUM,
             ):
                 return ""
-            raise ResourceError(f"{path}: {error.strerror}") from None
+            raise _Unreadable(f"{path}: {error.strerror}") from None
         return ""
 
     # --------------------------------------------------------------------------------------------- up and down
@@ -299,11 +316,11 @@ def _open_exclusively(path: str) -> bytes:
 
 
 def _mounted_where(path: str) -> str:
-    """Where the device is mounted, as far as the processes that we may look at see it."""
+    """Where the device is mounted, by the mounts of all processes; empty where it is nowhere. Asks no device."""
     try:
         number = os.stat(path).st_rdev
     except OSError:
-        return "by whom is not known"
+        return ""
     device = f"{os.major(number)}:{os.minor(number)}"
     for each in mounts.table():
         if each.device == device:
@@ -317,7 +334,7 @@ def _mounted_where(path: str) -> str:
                     return f"mounted on {each.point} in the mount namespace of pid {pid}"
         except OSError:
             continue  # it has ended
-    return "not mounted, but held by a volume group, an array, a program or another machine of this kernel"
+    return ""
 
 
 def _write_test(point: str) -> bytes:

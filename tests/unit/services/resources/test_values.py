@@ -1,11 +1,16 @@
 """What a section may say, before anything of it is tried: problems, labels, order, the kernel's list of mounts."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from ha.services.errors import ResourceError
 from ha.services.resources import mounts
 from ha.services.resources.steps import Budget
-from tests.unit.services.resources.world import make
+from ha.services.runner import Runner
+from tests.unit.services.resources.world import context, make
 
 FS = {"type": "ext3", "dev": "/dev/mapper/vgsvc1-lvappsvc1", "mnt": "/svc1/app"}
 
@@ -72,6 +77,24 @@ def test_the_kernel_s_list_of_mounts() -> None:
     assert below is not None
     assert (below.id, below.read_only) == (41, True), "by the file system, though not by the mount"
     assert not mounts.within("/svc10", "/svc1")
+
+
+class DeadDisk(Runner):
+    """Every look at a device hangs."""
+
+    def call(self, function: Callable[[], bytes], timeout: float) -> bytes:
+        raise TimeoutError(f"no answer within {timeout:g} s")
+
+
+def test_a_stop_needs_no_answer_of_a_device_that_is_not_mounted(tmp_path: Path) -> None:
+    """A passive node whose disk is gone is down all the same; a start there is refused."""
+    lines: list[str] = []
+    fs = make("fs#0", {**FS, "mnt": str(tmp_path)})
+    ctx = replace(context(tmp_path, lines), runner=DeadDisk())
+    fs.stop(ctx)
+    assert lines == [f"WARNING {FS['dev']} hangs: no answer within 5 s; it is mounted nowhere on this machine"]
+    with pytest.raises(ResourceError, match="hangs"):
+        fs.abort_check(ctx)
 
 
 def test_the_steps_of_an_action_share_its_time() -> None:
