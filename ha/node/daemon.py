@@ -216,9 +216,8 @@ class Daemon:
             self.control.listen(int(data["control"]))
         except (handover.HandoverError, ValueError, KeyError, TypeError, OSError) as error:
             self._disinherit(f"{type(error).__name__}: {error}")
-        known = (
-            node.workers.pids | {job.pid for job in node.runner.jobs.values()} | {node.notifier.pid, node.guarding.pid}
-        )
+        known = node.workers.pids | node.outside.pids | {job.pid for job in node.runner.jobs.values()}
+        known |= {node.notifier.pid, node.guarding.pid}
         for pid in process.children():
             if pid not in known:
                 self._watch_stranger(pid)
@@ -322,9 +321,10 @@ class Daemon:
         self.desk.break_off("nmond ends; what became of the action is not known")
         node.workers.stop()
         node.exporter.stop()
+        node.outside.stop()
         node.guarding.close()
         until = self.loop.clock() + WORKERS_END_S
-        while self.loop.clock() < until and not (node.workers.gone and self.control.idle):
+        while self.loop.clock() < until and not (node.workers.gone and node.outside.gone and self.control.idle):
             self.loop.turn(0.05)
         self.loop.drain()
         if not node.workers.gone:

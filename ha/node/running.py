@@ -14,9 +14,7 @@ from ha.fsm.config import PathId
 from ha.fsm.engine import Engine
 from ha.fsm.events import (
     Arbitrate,
-    Arbitrated,
     ConfigChanged,
-    Fenced,
     FenceNode,
     Guarded,
     KillScript,
@@ -47,6 +45,7 @@ from ha.node.log import Level, Log
 from ha.node.loop import Loop
 from ha.node.notify import Notifier
 from ha.node.outbox import Outbox
+from ha.node.outside import Outside
 from ha.node.runner import PATH, Runner
 from ha.node.store import Store
 from ha.node.workers import Workers
@@ -83,7 +82,19 @@ class Node:
         self.workers = Workers(loop, layout.run, layout.bin, name, log, self.intake, self._work)
         self.guarding = Guarding(loop, layout, log, lambda promise: self._post(Guarded(promise)))
         self.exporter = Exporter(loop, f"{layout.bin}/ezha", log)
-        self.notifier = Notifier(loop, name, log, {"PATH": PATH, "HOME": "/", "LANG": "C.UTF-8", **environ})
+        commands = {"PATH": PATH, "HOME": "/", "LANG": "C.UTF-8", **environ}
+        self.notifier = Notifier(loop, name, log, commands)
+        self.outside = Outside(
+            loop,
+            layout,
+            name,
+            log,
+            commands,
+            configuration=lambda: self.configuration,
+            engine=lambda: self.driver.engine,
+            post=self._post,
+            tell=self.tell,
+        )
         history = History(layout.history, name)
         self.outbox = Outbox(name, store, history, self.notifier, log, loop.clock)
         self.driver: Driver
@@ -135,6 +146,7 @@ class Node:
         self.guarding.promise = engine.promise
         self.guarding.use(self.guard_plan())
         if not resumed:
+            self.outside.use()
             self.driver.start()
             self.guarding.begun()
 
@@ -276,10 +288,10 @@ class Node:
         self.workers.look()
 
     def fence(self, order: FenceNode) -> None:
-        self.driver.post(Fenced(order.node, False, "no fencing is configured"))
+        self.outside.fence(order)
 
     def arbitrate(self, order: Arbitrate) -> None:
-        self.driver.post(Arbitrated(order.service, False, self.loop.clock(), "no arbiter is configured"))
+        self.outside.arbitrate(order)
 
     def run(self, script: RunScript) -> None:
         self.runner.run(script)
@@ -360,6 +372,7 @@ class Node:
         self.driver.post(ConfigChanged(new.cluster))
         self.settle()
         self.guarding.use(self.guard_plan())
+        self.outside.use()
         self.start_workers()
         for service in old.cluster.services.values():
             if service.name not in new.cluster.services:
@@ -377,6 +390,7 @@ class Node:
     def hold(self) -> None:
         """Start no process any more: who follows does."""
         self.runner.held = self.workers.held = self.notifier.held = self.guarding.held = True
+        self.outside.hold()
 
     def packed(self) -> dict[str, Any]:
         """What the nmond after an exec needs. Nothing may be queued any more."""
@@ -385,6 +399,7 @@ class Node:
             "runner": self.runner.packed(),
             "workers": self.workers.packed(),
             "notifier": self.notifier.packed(),
+            "outside": self.outside.packed(),
             "last": {name: list(last) for name, last in self.outbox.last.items()},
             "sent_at": self.sent_at,
             "messages_sent": self.messages_sent,
@@ -403,6 +418,7 @@ class Node:
         self.outbox.last.update({name: (float(since), str(text)) for name, (since, text) in data["last"].items()})
         self.runner.unpack(data["runner"])
         self.notifier.unpack(data["notifier"])
+        self.outside.unpack(data["outside"])
         self.workers.unpack(data["workers"], self.configuration.lines, self.period_of)
         self.workers.use_keys(self.configuration.keys)
         # A look at the time sends a heartbeat at once: the engine owes one after a hand-over.

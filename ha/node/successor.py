@@ -162,7 +162,7 @@ class Successor:
         tells, self._tells = self._tells, []
         for tell in tells:
             tell(True, "nmond is replaced now; services run on")
-        keep = (line, self._lock.fd, self._control.fileno(), *node.workers.channels())
+        keep = (line, self._lock.fd, self._control.fileno(), *node.workers.channels(), *node.outside.channels())
         try:
             handover.execute(fd, keep, program(), os.environ)
         except OSError as error:

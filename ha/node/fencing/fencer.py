@@ -2,7 +2,8 @@
 
 What the engine asks for waits by rank (``ha.node.fencing.rank``), is asked about once more (a node that is heard again
 is left alone), and is handed to a forked process, which ends with nmond. A node that is asked for while it waits or is
-being fenced is fenced once. It decides nothing: whom to fence, and what follows from it, is the engine's matter.
+being fenced is fenced once. It decides nothing: whom to fence, when again after a failure, and what follows from it, is
+the engine's matter.
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import Any, Final
 from ha.fsm.events import Fenced, FenceNode, Note, NoteKind
 from ha.node import process
 from ha.node.config.fencing import FenceMethod
-from ha.node.fencing.rank import back_off, wait_by_rank
+from ha.node.fencing.rank import wait_by_rank
 from ha.node.loop import Loop, Timer
 
 SPARE_S: Final = 10.0
@@ -70,8 +71,6 @@ class Fencer:
         self._ended = ended
         self._tell = tell
         self._asked: dict[str, _Asked] = {}
-        self._failures: dict[str, int] = {}
-        self._not_before: dict[str, float] = {}
         self._running: _Running | None = None
         self._timer: Timer | None = None
         self.held = False
@@ -91,7 +90,7 @@ class Fencer:
             return
         now = self._loop.clock()
         wait = wait_by_rank(self._node, node, self._nodes(), method.delay)
-        self._asked[node] = _Asked(order.reason, max(now + wait, self._not_before.get(node, now)))
+        self._asked[node] = _Asked(order.reason, now + wait)
         if wait:
             text = f"{node} is to be fenced in {wait:g} s ({order.reason}); {self._node} waits because it is behind it"
             self._tell(Note(NoteKind.ALERT, "", f"{text} in the file nodes"))
@@ -101,9 +100,8 @@ class Fencer:
     def forget(self, nodes: Iterable[str]) -> None:
         """What waits for any but these, which are all that there are now, is dropped."""
         known = set(nodes)
-        for table in (self._asked, self._failures, self._not_before):
-            for node in [node for node in table if node not in known]:
-                del table[node]
+        for node in [node for node in self._asked if node not in known]:
+            del self._asked[node]
 
     @property
     def pid(self) -> int:
@@ -200,18 +198,12 @@ class Fencer:
             self._fail(node, outcome.text, outcome.output)
             return
         self.done += 1
-        self._failures.pop(node, None)
-        self._not_before.pop(node, None)
         self._tell(Note(NoteKind.ALERT, "", f"{node} has been fenced: {outcome.text}", evidence=outcome.output))
         self._ended(Fenced(node, True, outcome.text))
 
     def _fail(self, node: str, why: str, output: tuple[str, ...]) -> None:
         self.failed += 1
-        failures = self._failures[node] = self._failures.get(node, 0) + 1
-        pause = back_off(failures)
-        self._not_before[node] = self._loop.clock() + pause
-        text = f"{node} could not be fenced ({why}): nothing is concluded about it, the next attempt waits {pause:g} s"
-        self._tell(Note(NoteKind.ALERT, "", text, evidence=output))
+        self._tell(Note(NoteKind.ALERT, "", f"the fencing of {node} failed: {why}", evidence=output))
         self._ended(Fenced(node, False, why))
 
     # ------------------------------------------------------------------------------------------ hand-over
@@ -222,12 +214,11 @@ class Fencer:
         asked = [[node, asked.reason, max(0.0, asked.at - now)] for node, asked in self._asked.items()]
         if self._running is not None:
             asked.append([self._running.node, self._running.reason, 0.0])
-        return {"asked": asked, "pid": self.pid, "failures": dict(self._failures), "counts": [self.done, self.failed]}
+        return {"asked": asked, "pid": self.pid, "counts": [self.done, self.failed]}
 
     def unpack(self, data: Mapping[str, Any]) -> None:
         """Raises ValueError, KeyError or TypeError for what ``packed`` did not make."""
         self.done, self.failed = (int(count) for count in data["counts"])
-        self._failures.update({str(node): int(count) for node, count in data["failures"].items()})
         if data["pid"]:
             # Our child, not reaped yet: the number is nobody else's. Its agent ends with it.
             os.kill(int(data["pid"]), signal.SIGKILL)
