@@ -75,7 +75,7 @@ class Claims(Lapses):
                 continue
             grace = 0.1 + 3 * max(self.period, self.config.period_of(peer.name))
             if original.is_original(peer):
-                grace = max(grace, original.COURTESY_S)
+                grace = original.SENT_COURTESY_S if sent or service.record.demoted else original.COURTESY_S
             if sent or service.record.demoted:
                 grace = max(grace, peer.timeout)
             if now < since + grace:

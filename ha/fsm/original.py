@@ -37,6 +37,8 @@ BEAT_S: Final = 1.0
 COURTESY_S: Final = LOOP_S + 3 * BEAT_S
 """So long an original node is given for a claim of its own to be seen here: its loop, its message, our look at a disk,
 and a message more for one that is lost."""
+SENT_COURTESY_S: Final = COURTESY_S + GRACE_S + LOOP_S
+"""And so long where an operator sent the service there: its nmond may be busy with another one before that."""
 _RUNNING: Final = frozenset({State.STARTING, State.STARTED})
 
 

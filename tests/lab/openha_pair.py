@@ -131,7 +131,9 @@ class Mixed:
             wait_for(agreed, timeout)
         except AssertionError:
             seen = {f"{of} by {node}": self.digit(node, service, of) for node in NODES for of in NODES}
-            raise AssertionError(f"{service} is not {states} within {timeout:g} s: {seen}, {self.story(service)}") from None
+            raise AssertionError(
+                f"{service} is not {states} within {timeout:g} s: {seen}, {self.story(service)}"
+            ) from None
 
     def wait_on(self, node: str, service: str, state: bytes, *, of: str = "", timeout: float = 12.0) -> None:
         what = f"{service} is {state!r} of {of or node} on {node}"

@@ -88,12 +88,13 @@ def beside() -> None:
         pair.act("node1", "iced", "freeze-stop")
 
         # It is back, and then ezha's node dies.
+        pair.place("node2", "services", "iced", "STATE.node2").write_bytes(FROZEN_STOP + b"\0")
         pair.lab.power_on("node2")
         boot(pair, "node2")
         pair.wait("ours", node1=STARTED, node2=STOPPED)
         assert pair.runs("ours") == ["node1"]
         pair.lab.power_off("node1")
-        pair.wait_on("node2", "ours", STARTED, timeout=T + 3 * GRACE_S + SLACK_S)
+        pair.wait_on("node2", "ours", STARTED, timeout=T + GRACE_S + SLACK_S)
         assert [pair.starts(name)[-1] for name in ("ours", "theirs")] == ["node2", "node1"]
 
 
