@@ -94,16 +94,16 @@ GATE_SHELL = 'shut() { while [ ! -e "$arena/$1" ]; do sleep 0.01; done; }\n'
 
 @contextmanager
 def standing(
-    timeout_s: float, services: Iterable[str] = ("web",), options: str = "", start: bool = True
+    timeout_s: float, services: Iterable[str] = ("web",), options: str = "", start: bool = True, key: bool = True
 ) -> Iterator["Pair"]:
     """Two nodes that are up; with ``start`` ezha runs and each has heard the other. Every service is frozen on both.
 
-    All of it is gone at the end.
+    ``key``: heartbeats are signed. All of it is gone at the end.
     """
     place = tempfile.mkdtemp(prefix="ezha-lab-test-")
     lab = Lab(f"{place}/lab", install=INSTALL)
     try:
-        lab.up(timeout_s=timeout_s)
+        lab.up(timeout_s=timeout_s, key=key)
         pair = Pair(lab, services, options)
         if start:
             pair.start()

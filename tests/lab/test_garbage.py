@@ -1,63 +1,42 @@
 """What comes from outside and is not what it should be is refused with one clear line, counted, and changes nothing."""
 
-import base64
 import os
 import random
 import re
 import secrets
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ha.fsm.identity import cluster_id, node_id
-from ha.heartbeats.envelope import MAX_SIZE, decode_block, seal
-from ha.heartbeats.keys import Key, KeyRing, Mode
+from ha.heartbeats.envelope import MAX_SIZE, seal
+from ha.heartbeats.keys import Key, KeyRing
 from ha.heartbeats.replay import OLD
-from ha.lab.plan import CLIENT_ADDRESS, DISK, MULTICAST
-from ha.node.config.keyring import parse_keys
-from ha.node.config.problems import Report
+from ha.lab.plan import DISK
 from tests.lab.conftest import wait_for
 from tests.lab.pair import BIN, NODES, Pair, boottime, standing
+from tests.lab.stranger import (
+    CLUSTER,
+    FLOOD,
+    OFFSETS,
+    PORTS,
+    SEND,
+    SLOT,
+    Done,
+    assert_none_missed,
+    client,
+    counts,
+    message_of,
+    path_of,
+    refused,
+    ring_of,
+)
 
 T = 1.0
-PORTS = {"node1": 1234, "node2": 4321}
-"""On which a node sends, and the other listens."""
-OFFSETS = {"node1": 0, "node2": 1024}
-SLOT = 1024
-CLUSTER = cluster_id("ezha")
 FLOOD_PER_S, FLOOD_S = 10_000, 2
-LOOKS = ("node1", "node2", "node1")
-"""In this order the nodes are asked, so that each is asked before the other once."""
-Done = subprocess.CompletedProcess[str]
-
-_SEND = """\
-import base64, socket, sys, time
-sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sys.argv[1]))
-for line in sys.stdin:
-    sock.sendto(base64.b64decode(line), (sys.argv[2], int(sys.argv[3])))
-    time.sleep(0.001)
-"""
-_FLOOD = """\
-import base64, socket, sys, time
-sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sys.argv[1]))
-data = [base64.b64decode(line) for line in sys.stdin]
-rate, seconds, sent = int(sys.argv[4]), float(sys.argv[5]), 0
-began = time.monotonic()
-while (now := time.monotonic() - began) < seconds:
-    while sent < now * rate:
-        sock.sendto(data[sent % len(data)], (sys.argv[2], int(sys.argv[3])))
-        sent += 1
-    time.sleep(0.001)
-print(sent)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -95,29 +74,6 @@ def _lasting(content: bytes) -> bytes:
     return re.sub(rb'"heard":\[.*?\]\],|sha256 .*', b"", content)
 
 
-def path_of(pair: Pair, node: str, medium: str, owner: str) -> dict[str, Any]:
-    return next(path for path in pair.paths(node) if (path["medium"], path["node"]) == (medium, owner))
-
-
-def refused(pair: Pair, node: str, medium: str, owner: str) -> int:
-    return sum(path_of(pair, node, medium, owner)["refused"].values())
-
-
-def ring_of(pair: Pair) -> KeyRing:
-    """The keys of both nodes."""
-    report = Report()
-    ring = parse_keys(pair.conf("node1", "keys").read_text(), report)
-    assert not report.problems and ring.mode is Mode.ENFORCE
-    return ring
-
-
-def message_of(pair: Pair, node: str) -> bytes:
-    """Its last one, as it stands in its slot."""
-    with open(f"{pair.lab.folder}/disk.img", "rb") as disk:
-        disk.seek(OFFSETS[node])
-        return decode_block(disk.read(SLOT))
-
-
 def garbage(draw: random.Random, real: bytes, node: str, ring: KeyRing) -> Iterator[bytes]:
     """Datagrams that are no message of ``node``, of every kind; some are signed with its key all the same."""
     yield b""
@@ -145,14 +101,6 @@ def garbage(draw: random.Random, real: bytes, node: str, ring: KeyRing) -> Itera
     yield seal(draw.randbytes(40), CLUSTER, node_id(node), KeyRing((stranger,), stranger.id))
 
 
-def client(pair: Pair, code: str, datagrams: Sequence[bytes], *words: str) -> Done:
-    """Run a sender on a machine that is on the nodes' network and is no node."""
-    text = "".join(base64.b64encode(each).decode() + "\n" for each in datagrams)
-    done = pair.lab.exec("client", [sys.executable, "-I", "-c", code, CLIENT_ADDRESS, MULTICAST, *words], input=text)
-    assert done.returncode == 0, done.stderr
-    return done
-
-
 def at_once(run: Callable[[tuple[str, ...]], Done], argvs: Sequence[tuple[str, ...]]) -> list[Done]:
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(run, argvs))
@@ -166,7 +114,7 @@ def test_datagrams(pair: Pair, owner: str, hearer: str) -> None:
     seed = secrets.randbits(32)
     thrown = list(garbage(random.Random(seed), message_of(pair, owner), owner, ring_of(pair)))
     before = refused(pair, hearer, "net", owner)
-    client(pair, _SEND, thrown, str(PORTS[owner]))
+    client(pair, SEND, thrown, str(PORTS[owner]))
     wait_for(lambda: refused(pair, hearer, "net", owner) - before == len(thrown), what=f"all are counted, seed {seed}")
     assert [pair.down(node) for node in NODES] == [[], []]
     shown = pair.run(hearer, "hb", "-s", "--long").stdout.splitlines()
@@ -182,7 +130,7 @@ def test_old_messages_sent_anew_make_nobody_look_alive(pair: Pair) -> None:
     nmond, since, before = pair.need_nmond("node2"), boottime(), refused(pair, "node1", "net", "node2")
     pair.kill(nmond, signal.SIGSTOP)
     try:
-        client(pair, _FLOOD, [old], str(PORTS["node2"]), "100", f"{3 * T}")
+        client(pair, FLOOD, [old], str(PORTS["node2"]), "100", f"{3 * T}")
         assert pair.down("node1") == ["net node2", "dio node2"]
         assert any(text.startswith("node2 is silent") for text in pair.texts("node1", "", since))
         wait_for(lambda: refused(pair, "node1", "net", "node2") >= before + 100)
@@ -238,20 +186,14 @@ def test_a_flood(pair: Pair) -> None:
     thrown = [draw.randbytes(draw.randrange(20, 1_000)) for _ in range(200)]
     thrown += [seal(draw.randbytes(60), cluster_id("another"), node_id("node1")) for _ in range(50)]
 
-    def counts() -> list[dict[str, dict[str, Any]]]:
-        return [{path["node"]: path for path in pair.paths(node) if path["medium"] == "net"} for node in LOOKS]
-
-    since, before = boottime(), counts()
+    since, before = boottime(), counts(pair)
     for node in NODES:
-        done = client(pair, _FLOOD, thrown, str(PORTS[node]), str(FLOOD_PER_S), str(FLOOD_S))
+        done = client(pair, FLOOD, thrown, str(PORTS[node]), str(FLOOD_PER_S), str(FLOOD_S))
         assert int(done.stdout) >= FLOOD_PER_S * FLOOD_S * 0.9
-    after = counts()
-    for owner, heard_before, sent_before, sent_after, heard_after in (("node1", 1, 2, 0, 1), ("node2", 0, 1, 1, 2)):
-        # What was sent between the two inner looks was heard between the two outer ones.
-        sent = after[sent_after][owner]["sent"] - before[sent_before][owner]["sent"]
-        heard = after[heard_after][owner]["received"] - before[heard_before][owner]["received"]
-        assert heard >= sent > FLOOD_S / T, (owner, sent, heard)
-        assert sum(after[heard_after][owner]["refused"].values()) >= FLOOD_PER_S
+    after = counts(pair)
+    assert_none_missed(before, after, FLOOD_S / T)
+    for node, owner, look in (("node2", "node1", 1), ("node1", "node2", 2)):
+        assert sum(after[look][owner]["refused"].values()) >= FLOOD_PER_S, node
     assert [pair.down(node) for node in NODES] == [[], []]
     for node in NODES:
         assert not [text for text in pair.texts(node, "", since) if "silent" in text or "scheduled" in text]
