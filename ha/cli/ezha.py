@@ -14,6 +14,8 @@ COMMANDS = {
     "reload": ("ha.cli.commands.reload", "make nmond read its configuration anew"),
     "why": ("ha.cli.commands.why", "tell what happened to a service, decided by whom, on what evidence"),
     "switch": ("ha.cli.commands.switch", "give a service up here, so that another node takes it"),
+    "fence": ("ha.cli.commands.fence", "fence another node now, as its [fence] table says"),
+    "confirm-down": ("ha.cli.commands.confirm_down", "state that a node is off, so that others take over from it"),
     "key": ("ha.cli.commands.key", "the keys that heartbeats are signed with: new, add, sign, retire, status"),
     "metrics": ("ha.cli.commands.metrics", "figures for Prometheus, as text or over HTTP"),
     "wire": ("ha.cli.commands.wire", "decode a heartbeat: a datagram, a slot of a disk, or a capture"),
@@ -80,7 +82,7 @@ def _usage(program: str) -> str:
 
 def _help(program: str) -> str:
     lines = [f"usage: {program} COMMAND ...", ""]
-    lines += [f"  {name:<8} {COMMANDS[name][1]}" for name in _names(program)]
+    lines += [f"  {name:<12} {COMMANDS[name][1]}" for name in _names(program)]
     lines += ["", f"{program} COMMAND --help tells more. EZ_DEBUG=1 in the environment shows the place of a failure."]
     return "\n".join(lines)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import ha
-from ha.fsm.events import Command, Note, NoteKind, Reply
+from ha.fsm.events import Command, ConfirmDown, Note, NoteKind, Reply
 from ha.fsm.states import Action
 from ha.heartbeats.keys import shown
 from ha.node.clock import wall
@@ -60,6 +60,7 @@ class FrontDesk:
             "paths": self._paths,
             "keys": self._keys,
             "action": self._action,
+            "confirm-down": self._confirm_down,
             "reload": self._reload,
             "stop": self._stop,
             "restart": self._restart,
@@ -170,6 +171,18 @@ class FrontDesk:
             self._node.driver.post(Command(command, printable(name)[:200], action, override, target, by))
         if not asked.wait:
             self._node.loop.after(0.0, lambda: self._accepted(asked))
+
+    def _confirm_down(self, client: Client, request: dict[str, Any]) -> None:
+        node = field(request, "node", str, "")
+        by = printable(field(request, "by", str, ""))[:MAX_BY] or f"uid {client.uid}"
+        if node == self._node.name or node not in self._node.configuration.cluster.nodes:
+            raise ControlError(f"{printable(node)[:80]!r} is not another node of this cluster")
+        asked = _Asked(client, wait=True)
+        self._count += 1
+        name = f"{os.getpid()}-{self._count}"
+        asked.open[name] = ""
+        self._asked[name] = asked
+        self._node.driver.post(ConfirmDown(name, node, by))
 
     def reply(self, reply: Reply) -> None:
         """The engine's word on a command."""

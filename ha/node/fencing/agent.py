@@ -22,6 +22,7 @@ from urllib.parse import quote, quote_plus
 from ha.node import process
 from ha.node.config.fencing import FenceMethod
 from ha.node.log import printable
+from ha.node.trust import require_trust
 
 STATUS_OFF: Final = 2
 """Exit code of an agent's action ``status``."""
@@ -91,6 +92,7 @@ def _action(method: FenceMethod, action: str, target: str, environ: Mapping[str,
     env = {**environ, "EZ_TARGET": target, "EZ_ACTION": action}
     given = "".join(f"{name}={value}\n" for name, value in (("action", action), *method.parameters))
     try:
+        require_trust(argv[0])
         done = call(argv, given if method.agent else "", env, method.timeout, hidden(method))
     except OSError as error:
         return None, f"{argv[0]} cannot be run: {error.strerror or error}"

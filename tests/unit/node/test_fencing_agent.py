@@ -61,6 +61,15 @@ def test_a_program_that_cannot_be_run_has_not_fenced(tmp_path: Path, make: bool)
     assert "cannot be run" in outcome.text
 
 
+def test_a_program_that_others_may_write_is_not_run(tmp_path: Path) -> None:
+    path = program(tmp_path, f"touch {tmp_path}/ran\n")
+    os.chmod(path, 0o777)
+    outcome = fence(FenceMethod(command=(path,)), "node2", ENV)
+    assert not outcome.ok
+    assert "may be written by others than root" in outcome.text
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize(
     ("status", "ok", "words"),
     [
