@@ -4,6 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AGENTS := /usr/lib/ocf/resource.d/heartbeat/Dummy=resource-agents
 
 .PHONY: help
 help: ## Show this list
@@ -29,7 +30,7 @@ demo: setup system ## Two nodes, a web server, the active one loses its power: w
 
 .PHONY: test
 test: setup system ## Everything that must hold: unit tests, the simulator, then end-to-end tests in the lab
-	@tools/system-packages etcd=etcd-server
+	@tools/system-packages etcd=etcd-server mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs $(AGENTS)
 	@tools/system-packages chromium || echo "no Chromium here: the simulator's page is not tried in a browser" >&2
 	$(BIN)/python -m pytest tests/unit --numprocesses=2 --quiet
 	$(BIN)/python -m pytest tests/simulation --numprocesses=2 --quiet
