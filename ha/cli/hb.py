@@ -82,12 +82,15 @@ def _states(switches: set[str]) -> int:
     if "--json" in switches:
         from json import dumps
 
-        say(dumps({"authentication": authentication, "paths": answer["paths"]}, indent=2))
+        told = {key: answer[key] for key in ("guard", "late_max") if key in answer}
+        say(dumps({"authentication": authentication, **told, "paths": answer["paths"]}, indent=2))
         return 0
-    from ha.cli.tables import authentication_text, paths_long_text, paths_text
+    from ha.cli.tables import authentication_text, guard_text, paths_long_text, paths_text
 
     if "--long" in switches:
         say(paths_long_text(answer["paths"], authentication))
+        if "guard" in answer:
+            say(guard_text(answer))
         return 0
     if answer["paths"]:
         say(paths_text(answer["paths"]))

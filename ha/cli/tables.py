@@ -87,6 +87,11 @@ def authentication_text(authentication: str) -> str:
     return f"heartbeats are {_AUTHENTICATION.get(authentication, authentication)}"
 
 
+def guard_text(answer: Answer) -> str:
+    """One line: what ends this node's services where nmond cannot, and how well nmond keeps its time."""
+    return f"guarded by {answer['guard']}; nmond was at most {float(answer['late_max']) * 1000:.1f} ms late"
+
+
 def _long_line(path: Answer) -> str:
     where = f"{path['medium']} {path['role']} {_place(path)}"
     if path["up"]:

@@ -46,6 +46,7 @@ def fork(node: Node, alone: Callable[[], None]) -> tuple[int, int]:
         ours.close()
         process.die_with_parent(parent)
         setproctitle(f"{node.layout.bin}/nmond (bridge)")
+        node.prompt()
         node.loop.renew()
         alone()
         node.hold()

@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn
 
 from ha.fsm.engine import Engine
-from ha.node import bridge, handover, process
+from ha.node import bridge, handover, process, realtime
 from ha.node.beginning import first_engine
 from ha.node.boot import boot_identity
 from ha.node.config import ConfigError, Configuration, load
@@ -31,6 +31,7 @@ from ha.node.store import Store
 from ha.node.streams import occupy
 from ha.node.successor import Successor, program
 from ha.node.systemd import Systemd
+from ha.node.tidying import Tidying
 
 EXIT_REFUSED: Final = 1
 EXIT_CONFIGURATION: Final = 2
@@ -61,7 +62,9 @@ class Unusable(Exception):
 class Daemon:
     """The process. Implements ``ha.node.desk.Life``."""
 
-    def __init__(self, layout: Layout, foreground: bool) -> None:
+    def __init__(self, layout: Layout, foreground: bool, alone: bool = False) -> None:
+        """``alone``: this process is nothing but nmond, so its priority, memory and collector are nmond's to set."""
+        self._alone = alone
         self.layout = layout
         self.foreground = foreground
         self.code = 0
@@ -115,6 +118,10 @@ class Daemon:
         gc.collect()
         # What is there now stays: the workers' copies of these pages are never touched by a collection.
         gc.freeze()
+        if self._alone:
+            self.node.tidy = Tidying(self.loop.clock, lambda: self.loop.deadline())
+        if self._alone and configuration.options.protecting.realtime:
+            self._be_prompt()
         try:
             if data is None:
                 self._start(configuration, boot_id, store)
@@ -123,6 +130,13 @@ class Daemon:
         except OSError as error:
             raise Unusable(f"cannot start: {error}", EXIT_FAILED) from None
         self._ready()
+
+    def _be_prompt(self) -> None:
+        """What is refused is told: nmond is then as late as any other process on a busy machine."""
+        told = ", ".join(realtime.all_of_it())
+        if told:
+            self.log.warning(f"{told}; on a busy machine nmond may be late: give it longer timeouts in conf/monitor")
+        self.node.prompt = self.node.workers.prompt = _prompt
 
     def _lock_node(self) -> None:
         """Another nmond that runs is a reason not to; a command that changes the record without nmond is waited for."""
@@ -346,6 +360,11 @@ class Daemon:
             os._exit(EXIT_FAILED)
 
 
+def _prompt() -> None:
+    """In a child: what is refused there was refused to nmond, too, which has told so."""
+    realtime.all_of_it()
+
+
 def _nothing() -> None:
     return
 
@@ -395,7 +414,7 @@ def _run(layout: Layout, foreground: bool) -> int:
     from setproctitle import setproctitle
 
     setproctitle(f"{layout.bin}/nmond")
-    daemon = Daemon(layout, foreground)
+    daemon = Daemon(layout, foreground, alone=True)
     try:
         daemon.begin(inherited)
     except Unusable as error:

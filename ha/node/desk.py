@@ -109,9 +109,17 @@ class FrontDesk:
         )
 
     def _paths(self, client: Client, request: dict[str, Any]) -> None:
-        paths = self._node.workers.describe(self._node.driver.engine.path_state)
-        mode = self._node.configuration.keys.mode.value
-        client.say({"final": True, "ok": True, "authentication": mode, "paths": paths})
+        node = self._node
+        client.say(
+            {
+                "final": True,
+                "ok": True,
+                "authentication": node.configuration.keys.mode.value,
+                "guard": node.guarding.describe(),
+                "late_max": round(node.driver.late_ever, 6),
+                "paths": node.workers.describe(node.driver.engine.path_state),
+            }
+        )
 
     def _keys(self, client: Client, request: dict[str, Any]) -> None:
         """No secret ever leaves nmond."""

@@ -53,6 +53,8 @@ def gauges(node: Node) -> dict[str, float]:
         "uptime_seconds": round(now - driver.engine.started_at, 3),
         "decision_late_max_seconds": round(driver.late_ever, 6),
         "decision_late_recent_max_seconds": round(driver.take_late(), 6),
+        "guard_promise": int(node.guarding.promise),
+        "guardian_restarts": node.guarding.restarts,
         "persist_trouble": 1.0 if driver.trouble else 0.0,
         "handover_silence_seconds": round(node.handover_silence, 6),
     }

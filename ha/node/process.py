@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NoReturn
 
+from ha.node import realtime
+
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _HANDLED: Final = (
@@ -154,7 +156,9 @@ def spawn(argv: tuple[str, ...], env: Mapping[str, str], stdin: int, output: int
     that are inheritable (``keep_files`` lets there be none). Raises OSError.
     """
     files = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
-    return os.posix_spawn(argv[0], argv, env, file_actions=files, setsid=True, setsigmask=(), setsigdef=_HANDLED)
+    pid = os.posix_spawn(argv[0], argv, env, file_actions=files, setsid=True, setsigmask=(), setsigdef=_HANDLED)
+    realtime.may_die(pid)
+    return pid
 
 
 def keep_files() -> None:
@@ -174,6 +178,7 @@ def become(argv: tuple[str, ...], env: Mapping[str, str], output: int, keep: int
 
     ``keep`` is a close-on-exec descriptor that stays open until then. Returns only by an OSError.
     """
+    realtime.may_die(os.getpid())
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(output, 1)

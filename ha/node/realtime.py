@@ -2,7 +2,7 @@
 
 Each of these may be refused (a container, a user's own installation); the process then runs as any other, and says so.
 None of it reaches a script: the kernel gives a child neither the locks nor, with SCHED_RESET_ON_FORK, the priority, and
-the runner's launcher resets what is inherited. It imports next to nothing, for the guardian uses it.
+``may_die`` takes back what is inherited. It imports next to nothing, for the guardian uses it.
 """
 
 import ctypes
@@ -36,17 +36,33 @@ def be_prompt(policy: int = os.SCHED_RR, priority: int = 1) -> str:
 def stay_alive() -> str:
     """The kernel, out of memory, ends others. Why not; empty: it does."""
     try:
-        with open(_OOM, "w", encoding="ascii") as file:
-            file.write(str(NEVER_KILLED))
+        _write(_OOM, NEVER_KILLED)
     except OSError as error:
         return f"the kernel may end this process when memory is short: {error.strerror}"
     return ""
 
 
-def oom_score() -> int:
-    """As it is now: what a script gets back, when nmond has changed its own."""
+def all_of_it() -> tuple[str, ...]:
+    """Everything above, for nmond and its workers. What was refused, and why."""
+    found = stay_alive(), lock_memory(on_fault=True), be_prompt()
+    return tuple(trouble for trouble in found if trouble)
+
+
+def may_die(pid: int) -> None:
+    """Take back from a child what it inherits of ``stay_alive``: a service is no safer from the kernel than others.
+
+    One that has ended meanwhile needs nothing.
+    """
+    path = f"/proc/{pid}/oom_score_adj"
     try:
-        with open(_OOM, encoding="ascii") as file:
-            return int(file.read(16))
-    except (OSError, ValueError):
-        return 0
+        with open(path, encoding="ascii") as file:
+            inherited = int(file.read(16))
+        if inherited == NEVER_KILLED:
+            _write(path, 0)
+    except OSError:
+        return
+
+
+def _write(path: str, score: int) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(str(score))

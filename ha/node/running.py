@@ -102,6 +102,10 @@ class Node:
         """Where replies go."""
         self.overheard: Callable[[Note], None] = lambda note: None
         """Who else hears every note: whoever waits for a stop."""
+        self.tidy: Callable[[], bool] = lambda: False
+        """Idle work that belongs to the process."""
+        self.prompt: Callable[[], None] = lambda: None
+        """Makes a copy of this process as prompt as nmond is."""
         self.sent: Callable[[], None] = lambda: None
         """Called after every message that was handed to the workers."""
         self.finished: Callable[[], None] = lambda: None
@@ -141,6 +145,7 @@ class Node:
             self._yielding(self.outbox.note),
             self._yielding(self.outbox.local),
             self._yielding(lambda: self.outbox.remote(engine)),
+            self.tidy,
         ]
         self.loop.after(REMEMBER_EVERY_S, self._remember_now_and_then)
         self.guarding.promise = engine.promise

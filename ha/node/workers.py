@@ -142,6 +142,8 @@ class Workers:
         self._keys = b""
         """The record that tells a worker the keys in force; no bytes: they have not changed since workers run."""
         self._stopped = False
+        self.prompt: Callable[[], None] = lambda: None
+        """Called in every new worker: makes it as prompt as nmond is."""
         self.held = False
         """No worker is started: that is left to the nmond that this one is handed over to."""
         self.all: dict[PathId, Worker] = {}
@@ -227,6 +229,7 @@ class Workers:
         from setproctitle import setproctitle
 
         setproctitle(worker.line.title(self._bin_dir, worker.sender))
+        self.prompt()
         self._body(worker.line, worker.sender, worker.period, theirs)
 
     @staticmethod

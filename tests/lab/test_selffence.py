@@ -3,8 +3,11 @@
 The nodes end by reboot(2) in their own pid namespace, as a machine would by its kernel.
 """
 
+import os
+import re
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +24,7 @@ REBOOT = 'protection = "disk"\nself_fence = "reboot"\n'
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Pair]:
-    with standing(T, [f"web{number}" for number in range(5)], REBOOT) as pair:
+    with standing(T, [f"web{number}" for number in range(6)], REBOOT) as pair:
         yield pair
 
 
@@ -56,6 +59,24 @@ def promises(pair: Pair, node: str, since: float = 0.0) -> list[str]:
 
 def supervisor(pair: Pair, node: str) -> ProcessId:
     return next(each for each, title in pair.processes(node).items() if "nmond-supervisor" in title)
+
+
+def test_nmond_its_workers_and_its_guardian_come_before_others_and_scripts_do_not(web: Service) -> None:
+    pair = web.pair
+    titles = {title: each.pid for each, title in pair.processes("node1").items()}
+    ours = {title: pid for title, pid in titles.items() if f"{BIN}/" in title and "supervisor" not in title}
+    assert {title.rpartition("/")[2].split()[0] for title in ours} == {
+        *("nmond", "ezha-guardian", "heartd", "heartc", "heartd_dio", "heartc_dio")
+    }
+    for title, pid in ours.items():
+        policy = os.sched_getscheduler(pid)
+        assert policy == (os.SCHED_FIFO if "guardian" in title else os.SCHED_RR) | os.SCHED_RESET_ON_FORK, title
+    service = web.holder("node1")
+    assert service is not None
+    assert os.sched_getscheduler(service.pid) == os.SCHED_OTHER
+    assert Path(f"/proc/{service.pid}/oom_score_adj").read_text() == "0\n"
+    done = pair.run("node1", "hb", "-s", "--long")
+    assert re.search(r"guarded by guardian \(pid \d+\), self_fence = reboot; nmond was at most", done.stdout)
 
 
 def test_a_guardian_that_dies_comes_back_and_nothing_else_happens(web: Service) -> None:

@@ -48,6 +48,18 @@ def test_a_path_that_is_down_keeps_its_last_date(run_dir: str, capsys: pytest.Ca
     )
 
 
+def test_the_long_format_tells_what_guards_this_node_and_how_well_nmond_keeps_its_time(
+    run_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guard = {"guard": "guardian (pid 7), self_fence = reboot", "late_max": 0.01234}
+    answer = fake.final(authentication="unauthenticated", paths=[fake.path("/dev/sdb:2")], **guard)
+    with fake.nmond(run_dir, {"paths": answer}):
+        assert hb.main(["-s", "--long"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "guarded by guardian (pid 7), self_fence = reboot; nmond was at most 12.3 ms late"
+    )
+
+
 def test_the_long_format_is_that_of_openha_0_5_and_tells_what_is_wrong(
     run_dir: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,9 @@ def message(node: str, cluster: str = "ezha", incarnation: Incarnation = OWN) ->
 class Config:
     cluster_id: int = field(default_factory=lambda: cluster_id("ezha"))
 
+    def is_original(self, node: str) -> bool:
+        return False
+
 
 @dataclass
 class StandIn:
