@@ -505,16 +505,6 @@ _RULES: list[Row] = [
         Mark.CLEAN,
     ),
     *_go(
-        S.STOPPING,
-        T.BOOT,
-        S.FROZEN_STOP,
-        "the machine booted: it was being stopped, to end frozen",
-        Guard.FREEZE,
-        Do.NOTHING,
-        Mark.CLEAN,
-        Mark.THAW,
-    ),
-    *_go(
         [s for s in STATES if s not in (S.FROZEN_STOP, S.FROZEN_START, S.UNKNOWN)],
         T.BOOT,
         S.STOPPED,
