@@ -131,6 +131,7 @@ class FrontDesk:
                 {
                     "node": peer.name,
                     "heard": peer.living,
+                    "original": node.configuration.cluster.is_original(peer.name),
                     "signs": None if told is None else shown(told.signs),
                     "newest": None if told is None else shown(told.newest),
                     "age": None if told is None else round(now - told.at, 3),

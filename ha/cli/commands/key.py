@@ -136,6 +136,8 @@ def _require(place: "Layout", ready: Callable[[Answer], bool], wrong: str) -> No
             "nmond is not running here, so what the other nodes are ready for is not known; start it, or add --force"
         ) from None
     for peer in answer["peers"]:
+        if peer["original"]:
+            continue  # An OpenHA node knows no keys, whatever is done.
         if not peer["heard"]:
             raise CliError(f"nothing is heard of {peer['node']}, so it may not be ready; if it will be: add --force")
         if not ready(peer):
@@ -188,6 +190,8 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _peer_text(peer: Answer) -> str:
+    if peer["original"]:
+        return "speaks as OpenHA does: its heartbeats cannot be signed, and are taken all the same"
     if peer["signs"] is None:
         return "not heard yet"
     signs = "does not sign" if peer["signs"] == "none" else f"signs with {peer['signs']}"

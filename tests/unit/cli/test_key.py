@@ -34,7 +34,8 @@ def files(prefix: Path) -> dict[str, str]:
 
 
 def peer(signs: str | None, newest: str | None, heard: bool = True) -> fake.Answer:
-    return {"node": "node2", "heard": heard, "signs": signs, "newest": newest, "age": None if signs is None else 0.3}
+    age = None if signs is None else 0.3
+    return {"node": "node2", "heard": heard, "original": False, "signs": signs, "newest": newest, "age": age}
 
 
 def answers(*peers: fake.Answer) -> dict[str, fake.Answer]:
@@ -147,6 +148,7 @@ def test_status_tells_what_each_node_signs_with(
 ) -> None:
     put(place, KeyRing((OLD, NEW), OLD.id))
     others = [peer(A, B), {**peer("none", "none"), "node": "node3"}, {**peer(None, None, False), "node": "node4"}]
+    others.append({**peer(None, None), "node": "node5", "original": True})
     with fake.nmond(run_dir, answers(*others)):
         assert ezha.main(["key", "status"]) == 0
         assert capsys.readouterr().out.splitlines() == [
@@ -157,10 +159,11 @@ def test_status_tells_what_each_node_signs_with(
             f"node2: signs with {A}, the key it got last is {B}",
             "node3: does not sign, has no key",
             "node4: not heard yet",
+            "node5: speaks as OpenHA does: its heartbeats cannot be signed, and are taken all the same",
         ]
         assert ezha.main(["key", "status", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert [each["signs"] for each in told["peers"]] == [A, "none", None]
+    assert [each["signs"] for each in told["peers"]] == [A, "none", None, None]
     assert OLD.secret.hex() not in str(told)
 
 
