@@ -61,7 +61,8 @@ def test_the_order_does_not_depend_on_who_held_them() -> None:
 
 
 SHARE = 0.4
-"""Of the cells that all histories of one command, or of one fault, reach: so much within 10 seeds (they reach 0.52; 20 reach 0.76)."""
+"""Of the cells that all histories of one command, or of one fault, reach: so much within 10 seeds, which reach 0.52.
+Twenty reach 0.76."""
 
 
 def test_what_comes_in_the_middle_of_a_claim_reaches_most_of_what_can_be_reached() -> None:
