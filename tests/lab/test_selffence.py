@@ -65,7 +65,7 @@ def test_nmond_its_workers_and_its_guardian_come_before_others_and_scripts_do_no
     pair = web.pair
     titles = {title: each.pid for each, title in pair.processes("node1").items()}
     ours = {title: pid for title, pid in titles.items() if f"{BIN}/" in title and "supervisor" not in title}
-    assert {title.rpartition("/")[2].split()[0] for title in ours} == {
+    assert {title.split(f"{BIN}/", 1)[1].split()[0] for title in ours} == {
         *("nmond", "ezha-guardian", "heartd", "heartc", "heartd_dio", "heartc_dio")
     }
     for title, pid in ours.items():
