@@ -15,6 +15,7 @@ from ha.node.config.editing import numbered
 from ha.node.config.keyring import load_keys
 from ha.node.config.lines import counted
 from ha.node.config.problems import ConfigError, Problem, Report
+from ha.node.config.reaching import check_etcd, check_fences
 from ha.node.config.sizes import largest_message
 from ha.node.config.whole import Configuration, Read, Texts, load_texts, parse
 from ha.node.layout import Layout
@@ -70,6 +71,7 @@ def check(layout: Layout, node: str, read: Read | None = None, machine: Machine 
     _check_scripts(configuration, node, places, machine, report)
     _check_interfaces(configuration, places, machine, report)
     _check_devices(configuration, places, machine, report)
+    _check_outside(configuration, places, machine, report)
     return CheckReport(report.problems, configuration.warnings + report.warnings, figures(configuration))
 
 
@@ -151,6 +153,15 @@ def _check_scripts(configuration: Configuration, node: str, places: _Places, mac
         trouble = machine.script_trouble(program)
         if trouble:
             report.problem(places.options_file, 0, f"notify: {program} {trouble}")
+
+
+def _check_outside(configuration: Configuration, places: _Places, machine: Machine, report: Report) -> None:
+    options = configuration.options
+    fences = {node: (method, options.line_of(("fence", node))) for node, method in options.fences.items()}
+    if fences:
+        check_fences(fences, machine.script_trouble, report, places.options_file)
+    if options.etcd is not None:
+        check_etcd(options.etcd, options.line_of(("etcd",)), report, places.options_file)
 
 
 def _check_interfaces(configuration: Configuration, places: _Places, machine: Machine, report: Report) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ha.fsm.config import ClusterConfig
+from ha.node.config.problems import Report
 from ha.node.config.values import Check, boolean, command, kind_of, seconds
 
 MAX_PARAMETERS: Final = 64
@@ -18,8 +19,6 @@ MAX_VALUE: Final = 1024
 ACTIONS: Final = ("off", "reboot")
 STONITH_SUFFIX: Final = ".stonith"
 """OpenSVC's convention: a check script of this name is the service's fence command."""
-PROTECTION: Final = "stonith"
-"""The value of ``protection`` that takes a successful fencing for evidence."""
 _SECRET: Final = re.compile(r"passw|secret|token|community|(api|private)_?key|credential", re.IGNORECASE)
 
 
@@ -123,6 +122,20 @@ def method_for(node: str, fences: Mapping[str, FenceMethod], cluster: ClusterCon
     if node in fences:
         return fences[node]
     for service in cluster.services.values():
-        if node in service.nodes and PROTECTION in service.protection and service.check_script.endswith(STONITH_SUFFIX):
+        if node in service.nodes and service.by_fencing and service.check_script.endswith(STONITH_SUFFIX):
             return FenceMethod(command=(service.check_script,))
     return None
+
+
+def check_fencing(
+    cluster: ClusterConfig, fences: Mapping[str, FenceMethod], node: str, report: Report, file: str
+) -> None:
+    """Reports the nodes that ``node`` may have to fence, where nothing says how."""
+    needed: dict[str, str] = {}
+    for service in cluster.services.values():
+        if service.by_fencing and node in service.nodes:
+            needed |= {other: service.name for other in service.nodes if other != node}
+    for other, service_name in needed.items():
+        if method_for(other, fences, cluster) is None:
+            text = f'protection "{cluster.services[service_name].protection}" of {service_name} needs to fence {other}'
+            report.problem(file, 0, f'{text}; say how in a table [fence."{other}"]')

@@ -12,6 +12,7 @@ from ha.heartbeats.keys import NO_KEYS, KeyRing
 from ha.heartbeats.path import PathLine
 from ha.node.config.environment import VARIABLES, defaults
 from ha.node.config.facility import parse_facility
+from ha.node.config.fencing import check_fencing
 from ha.node.config.keyring import load_keys
 from ha.node.config.monitor import NumberedPath, parse_monitor
 from ha.node.config.nodes import check_own_name, parse_nodes
@@ -178,6 +179,7 @@ def _parse(texts: Texts, node: str, report: Report) -> Configuration:
         check_protection(
             cluster, options.protecting, options.etcd is not None, report, names["options"], options.line_of
         )
+        check_fencing(cluster, options.fences, node, report, names["options"])
         check_sizes(cluster, paths, report, names["monitor"], names["services"])
         check_wires(cluster, paths, report, names["monitor"], names["services"])
     _warn_of_strangers(options, cluster, paths, report, names["options"])

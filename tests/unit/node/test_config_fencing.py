@@ -117,3 +117,21 @@ def test_what_is_wrong_with_etcd_is_told_once_with_its_line(text: str, words: st
     told = problems(f"[etcd]\n{text}\n")
     assert len(told) == 1
     assert words in told[0]
+
+
+def test_a_protection_by_fencing_needs_a_way_to_fence() -> None:
+    services = "web /bin/web node1 node2 /bin/true\n"
+    text = 'protection = "stonith"\n'
+    with pytest.raises(ConfigError) as caught:
+        parsed(text, services=services)
+    assert str(caught.value) == (
+        'conf/options.toml: protection "stonith" of web needs to fence node2; say how in a table [fence."node2"]'
+    )
+    assert parsed(text + '[fence."node2"]\ncommand = ["/x"]\n', services=services).options.fences
+
+
+def test_opensvcs_check_script_is_the_fence_command_where_there_is_no_table() -> None:
+    services = "web /bin/web node1 node2 /etc/opensvc/web.stonith\n"
+    configuration = parsed('protection = "stonith"\n', services=services)
+    method = method_for("node2", {}, configuration.cluster)
+    assert method == FenceMethod(command=("/etc/opensvc/web.stonith",))

@@ -13,7 +13,9 @@ WIRES = "".join(line + "\n" for line in MONITOR.splitlines() if " net " in line)
 
 @pytest.mark.parametrize("text", ['"disk+stonith"', '"stonith + disk"', '["stonith", "disk"]', '"disk+stonith"'])
 def test_a_protection_of_two_is_a_list_or_one_string_in_any_order(text: str) -> None:
-    assert configuration(options=f"protection = {text}\n").cluster.services[SERVICE].protection == "disk+stonith"
+    fences = "".join(f'[fence."{node}"]\ncommand = "/sbin/off"\n' for node in ("node1", "node2"))
+    found = configuration(options=f"protection = {text}\n{fences}")
+    assert found.cluster.services[SERVICE].protection == "disk+stonith"
 
 
 def test_a_service_may_be_protected_otherwise_than_the_rest() -> None:
