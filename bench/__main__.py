@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import beside, claims, fuzz, resting, takeover, thousand
+from bench import beside, claims, controller, fuzz, resting, takeover, thousand
 from bench.figure import GATE, Figure
 from bench.ground import progress
 
@@ -34,6 +34,9 @@ MEASUREMENTS = (
     Measurement("idle-1", resting.cpu_one, full=20, short=0),
     Measurement("idle-128", resting.cpu_many, full=20, short=2),
     Measurement("look", resting.look, full=40, short=10),
+    Measurement("svcmgr-look", controller.look, full=20, short=5),
+    Measurement("svcmgr-start", controller.nothing, full=20, short=5),
+    Measurement("svcmgr-takeover", controller.takeover, full=20, short=1),
     Measurement("fuzz", fuzz.figures, full=100, short=1),
 )
 

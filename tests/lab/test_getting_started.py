@@ -1,12 +1,15 @@
 """The whole tutorial, from "Service Creation" to its last line; then what it is all for: the active node dies."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ha.lab import visitor
 from ha.lab.lab import INSTALL
+from ha.lab.spawn import helper_argv
 from tests.lab.conftest import NewLab, wait_for
 from tests.lab.transcript import parse, play
 from tests.lab.tutorial import ADDRESS, SERVICE, Tutorial
@@ -16,32 +19,6 @@ TIMEOUT_S = 10.0
 """The tutorial's."""
 BEYOND_S = 6.0
 """What the start may take beyond the timeout, on a busy machine too; docs/performance.md tells what it takes."""
-
-_POLL = """
-import socket, sys, time
-def page():
-    try:
-        with socket.create_connection((sys.argv[1], 8080), 0.2) as peer:
-            peer.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
-            peer.settimeout(0.2)
-            return b"It Works !" in b"".join(iter(lambda: peer.recv(4096), b""))
-    except OSError:
-        return False
-while not page():
-    time.sleep(0.05)
-print("seen", flush=True)
-last = time.monotonic()
-lost = False
-while True:
-    if page():
-        if lost:
-            break
-        last = time.monotonic()
-    else:
-        lost = True
-    time.sleep(0.05)
-print(time.monotonic() - last, flush=True)
-"""
 
 
 @pytest.fixture
@@ -61,15 +38,18 @@ def test_the_tutorial_and_then_the_active_node_loses_its_power(tutorial: Tutoria
     play(lab, parse(TRANSCRIPT))
 
     tutorial.must("node1", "sh", "-c", "echo kept >/svc1/data/kept && sync /svc1/data/kept")
-    client = lab.popen("client", ["/usr/bin/python3", "-Ic", _POLL, ADDRESS], stdout=subprocess.PIPE, text=True)
+    job = {"address": ADDRESS, "port": 8080, "ports": []}
+    looker = lab.popen("client", helper_argv("ha.lab.visitor", json.dumps(job)), stdout=subprocess.PIPE, text=True)
     try:
-        assert client.stdout is not None
-        assert client.stdout.readline() == "seen\n"
+        assert looker.stdout is not None
+        pages = (json.loads(line) for line in looker.stdout)
+        assert "It Works !" in next(each["page"] for each in pages if each["page"])
+        off = visitor.now()
         lab.power_off("node1")
-        away_s = float(client.stdout.readline())
+        away_s = next(each["at"] for each in pages if each["page"]) - off
     finally:
-        client.kill()
-        client.communicate()
+        looker.kill()
+        looker.communicate()
     assert away_s < TIMEOUT_S + BEYOND_S, f"the page was away for {away_s:.2f} s"
     assert tutorial.must("node2", "cat", "/svc1/data/kept") == "kept\n"
     assert tutorial.must("node2", "ip", "-o", "addr", "show", "to", ADDRESS) != ""
