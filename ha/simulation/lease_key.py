@@ -1,8 +1,8 @@
 """When two worlds of the lease search are the same: all that their future can depend on, and nothing else.
 
-Times are ages, cut off where nothing compares them any more. Sequence numbers are only compared: each is replaced by
-its rank among those of its sender that are still anywhere, with its age where the lease counts from it. Incarnations
-count from the present one, generations from the lowest that anybody knows. Notes, texts and counters decide nothing.
+Times are ages, cut off where nothing compares them any more. Of a message counts only which of those that may still be
+heard are newer, and what its acknowledgements are worth to those whom they acknowledge. Incarnations count from the
+present one; generations are compared. Notes, texts and counters decide nothing.
 It must not know which states are good.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 from ha.fsm.events import Event, MessageReceived, ScriptEnded, SlotRead, Written
 from ha.fsm.identity import node_id
 from ha.fsm.lease import Lease
-from ha.fsm.message import Heartbeat
+from ha.fsm.message import Ack, Heartbeat
 from ha.fsm.peers import Peer
 from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.service import Service
@@ -57,13 +57,13 @@ class _Telling:
             for host in world.hosts
         ]
         self.names = {name: node for node, name in enumerate(world.config.nodes)}
-        self._numbers: list[set[int]] = [set() for _ in world.hosts]
+        self._live: list[set[tuple[int, int]]] = [set() for _ in world.hosts]
+        """By sender: incarnation and number of every message that may still be heard."""
         self._known: set[int] = set()
-        for host in world.hosts:
-            self._collect(host)
         for message in world.slots:
             self._collect_message(message)
-        self._rank = [{seq: rank for rank, seq in enumerate(sorted(numbers))} for numbers in self._numbers]
+        for host in world.hosts:
+            self._collect(host)
         self._place = _places(self._known)
 
     # ------------------------------------------------------------------------------------------ numbers
@@ -75,40 +75,30 @@ class _Telling:
             if isinstance(event, MessageReceived):
                 self._collect_message(event.message)
         self._collect_record(host.disk.services[0])
-        engine = host.engine
-        if engine is None:
+        if host.engine is None:
             return
-        service = engine.services[WEB]
-        self._collect_record(service.record)
-        own = self._numbers[self.names[engine.node]]
-        own.update(engine._unproven_until.values())
-        own.update(seq for told in engine.outgoing.confirmed.values() for seq, _ in told)
-        own.update((service.claim_seq, engine.seq))
-        for peer in engine.peers.values():
-            self._numbers[self.names[peer.name]].update(path.seq for path in peer.paths)
-            self._collect_message(peer.newest)
-        for other, (_, seq) in host.seen.items():
-            self._numbers[other].add(seq)
+        self._collect_record(host.engine.services[WEB].record)
+        for peer in host.engine.peers.values():
+            if peer.newest is not None:
+                self._known.update(entry.generation for entry in peer.newest.services)
 
     def _collect_record(self, record: ServiceRecord) -> None:
         self._known.update((record.generation, record.last_run, record.seen))
 
     def _collect_message(self, message: Heartbeat | None) -> None:
-        if message is None:
-            return
-        self._numbers[self._sender(message)].add(message.seq)
-        self._known.update(entry.generation for entry in message.services)
-        for ack in message.acks:
-            self._numbers[self._node(ack.node)].update(ack.seqs)
+        if message is not None:
+            self._live[self._node(message.node)].add((message.incarnation.counter, message.seq))
+            self._known.update(entry.generation for entry in message.services)
+
+    def _newer(self, node: int, counter: int, seq: int) -> int:
+        """How many messages of ``node`` that may still be heard are newer than this one."""
+        return sum(1 for each in self._live[node] if each > (counter, seq))
 
     def _node(self, number: int) -> int:
         for node, name in enumerate(self.world.config.nodes):
             if node_id(name) == number:
                 return node
         raise AssertionError(number)
-
-    def _sender(self, message: Heartbeat) -> int:
-        return self._node(message.node)
 
     def _age(self, at: float) -> float:
         return _NONE if at == -FOREVER else round(min(self.now - at, OLD), 3)
@@ -131,6 +121,10 @@ class _Telling:
         )
 
     def _host(self, node: int, host: Host) -> tuple[object, ...]:
+        seen = []
+        for other, (life, seq) in sorted(host.seen.items()):
+            slot = self.world.slots[other]
+            seen.append((other, slot is not None and (slot.incarnation, slot.seq) == (life, seq)))
         return (
             self._engine(node, host.engine) if host.engine is not None else None,
             self._stored(host.disk),
@@ -143,41 +137,37 @@ class _Telling:
             self._write(host.pending),
             self._write(host.waiting),
             host.looks,
-            sorted(
-                (other, self._life(other, life.counter), self._rank[other][seq])
-                for other, (life, seq) in host.seen.items()
-            ),
-            tuple(self._event(node, event) for event in host.inbox),
+            tuple(seen),
+            tuple(self._event(event) for event in host.inbox),
         )
 
     def _write(self, write: Write | None) -> object:
         return None if write is None else (self._message(write.message), write.hangs)
 
-    def _event(self, node: int, event: Event) -> tuple[object, ...]:
+    def _event(self, event: Event) -> tuple[object, ...]:
         match event:
             case MessageReceived(message=message, path=path, arrival=arrival):
                 return (path.index, self._message(message), self._age(arrival))
             case SlotRead(path=path, begun=begun, view=view):
                 return (self.names[path.node], self._age(begun), view.value)
-            case Written(seq=seq, at=at):
-                return (self._rank[node].get(seq, _NONE), self._age(at))
+            case Written(at=at):
+                return ("written", self._age(at))
             case ScriptEnded(job=job):
                 return ("ended", job == 0)
         raise AssertionError(event)
 
     def _message(self, message: Heartbeat | None) -> object:
+        """One that may still be heard: what its acknowledgements are worth counts."""
         if message is None:
             return None
-        sender = self._sender(message)
-        acks = []
-        for ack in message.acks:
-            node = self._node(ack.node)
-            ranks = tuple(self._sent(node, seq) for seq in ack.seqs)
-            acks.append((node, self._life(node, ack.incarnation.counter), ranks))
+        sender = self._node(message.node)
+        place = self._newer(sender, message.incarnation.counter, message.seq)
+        return (place, *self._said(message), tuple(self._ack(ack) for ack in message.acks))
+
+    def _said(self, message: Heartbeat) -> tuple[object, ...]:
         entry = message.services[0]
         return (
-            self._life(sender, message.incarnation.counter),
-            self._rank[sender][message.seq],
+            self._life(self._node(message.node), message.incarnation.counter),
             message.left,
             int(message.promise),
             int(entry.state),
@@ -185,14 +175,22 @@ class _Telling:
             entry.unclean,
             entry.last_ran,
             entry.demoted,
-            tuple(acks),
         )
 
-    def _sent(self, node: int, seq: int) -> object:
-        """A message of ours that somebody has seen: which, and how much of a lease it is worth."""
-        engine = self.world.hosts[node].engine
-        worth = self._age(engine.outgoing.sent_at(seq)) if engine is not None and seq else _NONE
-        return (self._rank[node][seq], worth)
+    def _ack(self, ack: Ack) -> tuple[object, ...]:
+        """What it tells the node that is acknowledged: of which life, of a claim or of the disk, and how long a lease
+        it is worth."""
+        node = self._node(ack.node)
+        engine, life = self.world.hosts[node].engine, self._life(node, ack.incarnation.counter)
+        if engine is None or life:
+            return (node, life)
+        newest, claim = max(ack.seqs, default=0), engine.services[WEB].claim_seq
+        proves = ack.seqs[DISK] > engine._unproven_until.get(DISK, 0)
+        return (node, life, newest > 0, bool(claim) and newest >= claim, proves, self._worth(engine, newest))
+
+    def _worth(self, engine: Probe, seq: int) -> float:
+        age = self.now - engine.outgoing.sent_at(seq) if seq else FOREVER
+        return round(age, 3) if age < engine._longest_lease else _NONE
 
     def _stored(self, record: NodeRecord) -> tuple[object, ...]:
         return (self._record(record.services[0]), record.shared, [(d[0], d[3]) for d in record.down])
@@ -210,31 +208,30 @@ class _Telling:
 
     def _engine(self, node: int, engine: Probe) -> tuple[object, ...]:
         service = engine.services[WEB]
-        rank = self._rank[node]
+        claim = service.claim_seq
+        told = engine.outgoing.confirmed.get(DISK)
+        newest = (self._worth(engine, told[-1][0]), self._age(told[-1][1]) == 0.0) if told else _NONE
         return (
-            self._service(node, service),
+            self._service(service),
             int(engine.promise),
             tuple(self._lease(lease) for lease in engine.leases.values()),
-            tuple(
-                (index, tuple((self._sent(node, seq), self._age(at)) for seq, at in told))
-                for index, told in sorted(engine.outgoing.confirmed.items())
-            ),
-            sorted(engine._shared),
-            sorted((index, rank[seq]) for index, seq in engine._unproven_until.items()),
-            rank[engine.seq],
+            newest,
+            bool(claim) and engine.outgoing.known_since(claim, (DISK,)) < FOREVER,
+            bool(engine._shared),
+            DISK in engine._unproven_until,
+            bool(engine._shared_once),
             self._until(engine.next_send),
-            round(min(self.now - engine.last_step, 3.0), 3),
             tuple(self._until(at) for _, at in engine.wakes),
-            tuple(self._peer(peer) for peer in engine.peers.values()),
+            tuple(self._peer(engine, peer) for peer in engine.peers.values()),
             bool(engine._ending),
         )
 
-    def _service(self, node: int, service: Service) -> tuple[object, ...]:
+    def _service(self, service: Service) -> tuple[object, ...]:
         job, since = service.job, service.outranked_since
         return (
             self._record(service.record),
             None if job is None else (job.kind.value, job.id == 0, job.killed, self._until(job.deadline)),
-            self._rank[node][service.claim_seq] if service.claim_seq else _NONE,
+            service.claim_seq > 0,
             service.claim_last_ran,
             service.adopting,
             None if since is None else self._age(since),
@@ -245,23 +242,31 @@ class _Telling:
     def _lease(self, lease: Lease) -> tuple[object, ...]:
         return (lease.standing, self._until(lease.until) if lease.standing else _NONE)
 
-    def _peer(self, peer: Peer) -> tuple[object, ...]:
-        node = self.names[peer.name]
-        heard = peer.since if peer.newest is None else max(peer.since, peer.arrival)
+    def _peer(self, engine: Probe, peer: Peer) -> tuple[object, ...]:
+        node, newest = self.names[peer.name], peer.newest
+        heard = peer.since if newest is None else max(peer.since, peer.arrival)
+        looked, claim = peer.looked(engine._devices), engine.services[WEB].claim_seq
+        counter = newest.incarnation.counter if newest is not None else 0
+        acked = peer.acknowledgement(engine.id, engine.incarnation)
+        known = engine.outgoing.known_since(claim, (DISK,)) if claim else FOREVER
         return (
             peer.silent,
             peer.down != "",
-            self._age(heard),
-            self._age(peer.since) if peer.newest is None else 0,
-            self._until(peer.not_before) if peer.not_before > self.now else _NONE,
-            self._message(peer.newest),
-            tuple(
-                (
-                    self._rank[node][path.seq],
-                    path.up,
-                    self._age(path.last) if path.up and path.last is not None else _NONE,
-                    self._age(path.read) if index == DISK else _NONE,
-                )
-                for index, path in enumerate(peer.paths)
-            ),
+            peer.not_before > self.now and self._until(peer.not_before),
+            _NONE if peer.silent else self._age(heard),
+            newest is not None and (*self._said(newest), self._newer(node, counter, newest.seq)),
+            acked > 0,
+            bool(claim) and acked >= claim,
+            tuple(self._newer(node, counter, path.seq) if path.seq else _NONE for path in peer.paths),
+            peer.paths[DISK].seq > 0,
+            peer.silent and looked >= peer.quiet_at,
+            looked >= known,
+            looked == self.now,
+            _renews(engine, looked),
         )
+
+
+def _renews(engine: Probe, looked: float) -> bool:
+    """The look is behind the newest confirmed write."""
+    told = engine.outgoing.confirmed.get(DISK)
+    return bool(told) and told is not None and told[-1][1] <= looked

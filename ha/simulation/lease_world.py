@@ -18,8 +18,9 @@ What is modelled, and what is not:
   arrives at once, or never.
 * Scripts end at once. A stop script hangs, or fails, by a fault; then nothing stops the service but the end of the
   machine. From the start script to the end of the stop, the power-off or the reboot the service is up.
-* A pause stops nmond for up to 2 T while clock, disk, scripts and guardian go on. A crash ends nmond between two steps;
-  it begins again at once. A power-off, and the guardian, end the machine; it boots at any later moment, or never.
+* A pause stops nmond, from its last look at the time, for up to 2 T, while clock, disk, scripts and guardian go on. A
+  crash ends nmond between two steps; it begins again at once. A power-off, and the guardian, end the machine; it boots
+  at any later moment, or never.
   Pauses of a whole machine with its clock are not modelled (docs/safety.md, "Assumptions").
 """
 
@@ -268,6 +269,8 @@ class World:
                 self.diskless -= {node}
             case "pause":
                 host.paused_at = self.now
+                assert host.engine is not None
+                host.engine.sleep(self.now)
             case "resume":
                 host.paused_at = None
             case "crash":

@@ -87,6 +87,10 @@ class Probe(WatchedEngine):
     def last_step(self) -> float:
         return self._last_step
 
+    def sleep(self, now: float) -> None:
+        """It looked at the time right before its pause."""
+        self._last_step = now
+
     def renumber(
         self, record: Callable[[ServiceRecord], ServiceRecord], message: Callable[[Heartbeat], Heartbeat]
     ) -> None:
