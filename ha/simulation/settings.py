@@ -116,6 +116,8 @@ class Setting:
             lines.append(f'watchdog = "{WATCHDOG}"')
         if self.self_fence == "command":
             lines.append('fence_command = ["/sbin/poweroff", "-f"]')
+        if "stonith" in self.protection:
+            lines += [f'[fence."node{i}"]\ncommand = ["/sbin/fence"]' for i in range(1, self.nodes + 1)]
         return "\n".join(lines) + "\n"
 
     def _line(self, node: str, number: int, kind: str) -> str:
