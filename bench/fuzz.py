@@ -41,6 +41,10 @@ SHARE = 100_000
 SLOT = 1024
 BURST = 64
 """Datagrams that lie ready at once."""
+BLOCKS = 16
+"""Blocks between two bursts."""
+TURN_S = 0.002
+"""Time passes slowly: what is told once a second, or a heartbeat, is no part of a case."""
 LINE = PathLine("node2", 1, "dio", "/dev/shared", slot_blocks=SLOT // 512)
 NODES = ("node1", "node2")
 OURS = Key(bytes(range(32)))
@@ -172,13 +176,19 @@ class Target:
         while self._wire.inbox:
             self._turn(0)
 
+    def tell(self) -> None:
+        """What the listeners tell once a second only."""
+        self.now += 1.0
+        for index in range(len(self._listeners)):
+            self._turn(index)
+
     def block(self, content: bytes) -> None:
         self._platter.block = content
         self._turn(1)
 
     def _turn(self, index: int) -> None:
         worker, theirs, path = self._listeners[index]
-        self.now += 1.5
+        self.now += TURN_S
         if not worker.turn():
             raise FoundError("the listener ended")
         while True:
@@ -362,6 +372,7 @@ def run_share(seed: int, share: int, cases: int = SHARE) -> Outcome:
             each.block(known[-1].ljust(SLOT, b"\0"))
         _forged(draw, target, known, cases * 9 // 10)
         _signed(draw, mad, known, cases - cases * 9 // 10)
+        target.tell()
         outcome.cases = cases
         outcome.forwarded = target.taken - len(known) - 1
         outcome.refused = dict(target.refused)
@@ -379,12 +390,12 @@ def _forged(draw: random.Random, target: Target, known: list[bytes], cases: int)
     source = unsigned_cases(draw, known)
     before = target.engine.record()
     newest = target.engine.peers["node2"].newest
-    for _ in range(cases // (2 * BURST)):
+    for _ in range(cases // (BURST + BLOCKS)):
         some = [next(source) for _ in range(BURST)]
         taken = target.taken
         target.datagrams(some)
         _require(target.taken == taken, "a datagram that nobody signed was taken", some)
-        for data in (next(source) for _ in range(BURST)):
+        for data in (next(source) for _ in range(BLOCKS)):
             block = as_block(draw, data)
             if _bare(block) in said:
                 continue  # as it was sent once, if only by the zeros behind it: a replay, which is another matter
@@ -404,8 +415,8 @@ def _signed(draw: random.Random, mad: Target, known: list[bytes], cases: int) ->
     for _ in range(cases // BURST):
         some = [next(source) for _ in range(BURST)]
         try:
-            mad.datagrams(some[: BURST // 2])
-            for data in some[BURST // 2 :]:
+            mad.datagrams(some[:-BLOCKS])
+            for data in some[-BLOCKS:]:
                 mad.block(as_block(draw, data))
         except Exception as error:
             raise FoundError(f"{type(error).__name__}: {error}: {[each.hex() for each in some]}") from error
