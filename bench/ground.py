@@ -87,7 +87,7 @@ class Ground:
 
     def __enter__(self) -> Self:
         try:
-            self.lab.up(timeout_s=self.timeout)
+            self._up()
             self.tap = Tap(self.lab, self.place / "tap")
             for node in NODES:
                 if self._ezha:
@@ -109,6 +109,10 @@ class Ground:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leave()
+
+    def _up(self) -> None:
+        """Have the nodes up, and nothing of ezha yet."""
+        self.lab.up(timeout_s=self.timeout)
 
     def _leave(self) -> None:
         for shell in self.shells.values():
