@@ -130,8 +130,8 @@ class Checkers:
         """Where the check script has allowed the next start."""
         self._stopped: dict[tuple[str, str], float] = {}
         """When an operator had a service stopped on a node, which is to rank last until somebody has started it."""
-        self._fell: dict[tuple[str, str], float] = {}
-        """When a service was last physically up on a node where it is not now."""
+        self._let_go: dict[tuple[str, str], float] = {}
+        """When a node last came to a state in which it does not hold a service, from one in which it did."""
         self._latest: dict[tuple[str, str], str] = {}
         """The last command of each service on a node."""
         self._over: dict[tuple[str, str, int], float] = {}
@@ -182,6 +182,8 @@ class Checkers:
         if note.kind is NoteKind.TRANSITION:
             if note.dest is not None:
                 self.entered(machine.name, note.service, note.dest)
+                if note.source in HOLDING and note.dest not in HOLDING:
+                    self._let_go[machine.name, note.service] = machine.agenda.now
                 if note.dest is not State.START_READY and note.dest not in HOLDING:
                     self._contested = {c for c in self._contested if c[0] != note.service or machine.name not in c[1:]}
             self.findings.situations[f"{source} → {dest}"] += 1
@@ -327,7 +329,7 @@ class Checkers:
         service = note.service
         number = self._service_id(machine, service)
         stopped = self._stopped.get((machine.name, service))
-        if stopped is not None and (service in self.duals or self._ran_elsewhere(machine, service, stopped)):
+        if stopped is not None and (service in self.duals or self._had_elsewhere(machine, service, stopped)):
             stopped = None  # somebody had it after the stop
         for other in self._nodes_of(service):
             known = self._hearing.get((machine.name, other)) if other != machine.name else None
@@ -347,9 +349,9 @@ class Checkers:
                 text = f"takes back what an operator has just had stopped there, though {other} could take it"
                 self.violation(text, machine.name, service)
 
-    def _ran_elsewhere(self, machine: Machine, service: str, since: float) -> bool:
+    def _had_elsewhere(self, machine: Machine, service: str, since: float) -> bool:
         others = [node for node in self._nodes_of(service) if node != machine.name]
-        return any(service in self.machines[n].up or self._fell.get((n, service), 0.0) >= since for n in others)
+        return any(service in self.machines[n].up or self._let_go.get((n, service), 0.0) >= since for n in others)
 
     def _evidence(self, machine: Machine, service: str) -> None:
         """A claim was settled: every other node was silent, or has said that it does not hold the service."""
@@ -480,7 +482,6 @@ class Checkers:
         self._say(Kind.DUAL, machine.name, service, text)
 
     def down(self, machine: Machine, service: str) -> None:
-        self._fell[machine.name, service] = machine.agenda.now
         self._say(Kind.DOWN, machine.name, service, "physically down")
         self.leases.gone(machine, service)
 

@@ -513,6 +513,22 @@ def test_what_was_stopped_here_may_come_back_once_another_node_has_had_it() -> N
     assert outcome.clean
 
 
+def test_what_was_stopped_here_may_come_back_once_another_node_held_it_when_the_stop_ended() -> None:
+    """node1 had begun its check script while node2 stopped, and died of it."""
+    outcome = told(
+        "seed 1163",
+        "seconds 19",
+        "setting nodes=2 timeout=10 paths=net services=1",
+        "order node1 svc1 unfreeze at 2",
+        "cut all node2 node1 at 6.6782 once node2 svc1 STARTING after 0.2721 for 10",
+        "kill node1 at 6.6782 once node1 svc1 STARTING",
+        "order node2 svc1 unfreeze at 7",
+        "order node1 svc1 stop at 7",
+        "order node2 svc1 stop at 7 once node1 svc1 START_READY",
+    )
+    assert outcome.clean
+
+
 def test_a_claim_that_slept_for_longer_than_its_timeout_and_goes_on_beside_who_took_over_is_counted_apart() -> None:
     """Protection "none": node1 could not tell the sleeping claim from a dead one, whichever of the two starts first."""
     outcome = told(
