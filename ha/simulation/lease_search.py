@@ -7,11 +7,13 @@ It must not know what a node does, nor what is forbidden.
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from ha.simulation.lease_key import key
 from ha.simulation.lease_world import Bounds, DualRun, Move, World, moves
 
-EVERY = 2000
+EVERY: Final = 2_000
+"""Progress is told after so many states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,6 @@ class Found:
     bounds: Bounds
     states: int
     transitions: int
-    depth: int
     exhausted: bool
     violation: str = ""
     story: tuple[str, ...] = ()
@@ -35,7 +36,6 @@ class Found:
             "network": self.bounds.network,
             "states": self.states,
             "transitions": self.transitions,
-            "depth": self.depth,
             "exhausted": self.exhausted,
             "violation": self.violation,
             "story": list(self.story),
@@ -49,13 +49,13 @@ def search(bounds: Bounds, progress: Callable[[int, int], None] | None = None) -
     visited: dict[bytes, int] = {key(first): bounds.faults}
     budgets: list[list[tuple[World, object]]] = [[] for _ in range(bounds.faults + 1)]
     budgets[bounds.faults].append((first, None))
-    states = transitions = deepest = 0
+    states = transitions = 0
     for left in range(bounds.faults, -1, -1):
         stack = budgets[left]
         while stack:
             world, way = stack.pop()
             if states >= bounds.states:
-                return Found(bounds, states, transitions, deepest, False)
+                return Found(bounds, states, transitions, False)
             states += 1
             for move in moves(world, left):
                 transitions += 1
@@ -63,7 +63,7 @@ def search(bounds: Bounds, progress: Callable[[int, int], None] | None = None) -
                 try:
                     after = world.after(move)
                 except DualRun as found:
-                    return Found(bounds, states, transitions, deepest, False, f"up on {found}", told(here))
+                    return Found(bounds, states, transitions, False, f"up on {found}", told(here))
                 remaining = left - move.cost
                 place = key(after)
                 if visited.get(place, -1) >= remaining:
@@ -72,7 +72,7 @@ def search(bounds: Bounds, progress: Callable[[int, int], None] | None = None) -
                 budgets[remaining].append((after, here))
             if progress is not None and states % EVERY == 0:
                 progress(states, sum(map(len, budgets)))
-    return Found(bounds, states, transitions, deepest, True)
+    return Found(bounds, states, transitions, True)
 
 
 Step = tuple[object, float, Move]

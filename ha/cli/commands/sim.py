@@ -9,16 +9,15 @@ from ha.cli.guard import EXIT_INTERRUPTED, CliError, Interrupted, complain, say
 from ha.cli.options import Parser, integer
 from ha.cli.simulator import exploring, given, hunting, telling
 from ha.node.config import ConfigError, Texts
-from ha.simulation import explore, hunt, rehearsal, report, scenario, shrink
+from ha.simulation import explore, hunt, lease_search, lease_world, rehearsal, report, scenario, shrink
 from ha.simulation.bounded import Bounds
 from ha.simulation.history import run as carry_out
 from ha.simulation.history import texts_of
-from ha.simulation.plan import Plan, PlanError
+from ha.simulation.plan import RULES, Plan, PlanError
 from ha.simulation.settings import Setting
 from ha.simulation.story import World, ending, tell
 
 MAX_SEED = 10**18 - 1
-RULES = ("ezha", "openha")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -90,6 +89,12 @@ def _parser() -> Parser:
             f"--{name}", type=integer(0, 10**12), default=default, metavar="N", help=f"{what} (default: {default})"
         )
     sub.add_argument("--json", action="store_true", help="as JSON")
+    sub.add_argument("--lease", action="store_true", help="of the lease on a shared disk, in place of protection none")
+    sub.add_argument(
+        "--nodes", type=integer(2, 4), default=2, metavar="N", help="with --lease: so many nodes (default: 2)"
+    )
+    sub.add_argument("--kinds", metavar="KIND,…", help=f"with --lease: faults, of {','.join(lease_world.KINDS)}")
+    sub.add_argument("--no-network", action="store_true", help="with --lease: the disk is all there is")
     sub = add("what-if", "rehearse on your configuration: what would happen, when, and why", _what_if)
     sub.add_argument("faults", metavar="FAULTS", help="for example: 'power-off node1 at 60; cut disk node2 at 61'")
     _add_conf(sub)
@@ -178,6 +183,8 @@ def _hunt(options: argparse.Namespace) -> int:
 
 
 def _explore(options: argparse.Namespace) -> int:
+    if options.lease:
+        return _explore_lease(options)
     bounds = Bounds(faults=options.faults, commands=options.commands, pause=options.pause, states=options.states)
     began = time.monotonic()
     with telling.status() as show:
@@ -189,6 +196,26 @@ def _explore(options: argparse.Namespace) -> int:
     else:
         say("\n".join(exploring.told(result, time.monotonic() - began)))
     return telling.EXIT_SAFETY if result.violation else telling.EXIT_CLEAN
+
+
+def _explore_lease(options: argparse.Namespace) -> int:
+    kinds = tuple(options.kinds.split(",")) if options.kinds else lease_world.KINDS
+    for kind in kinds:
+        if kind not in lease_world.KINDS:
+            raise CliError(f"--kinds: {kind}: one of {', '.join(lease_world.KINDS)}")
+    bounds = lease_world.Bounds(options.nodes, options.faults, kinds, True, not options.no_network, options.states)
+    began = time.monotonic()
+    with telling.status() as show:
+        found = lease_search.search(
+            bounds, lambda states, waiting: show(exploring.at(states, waiting, time.monotonic() - began))
+        )
+    if options.json:
+        import json
+
+        say(json.dumps(found.plain(), indent=2))
+    else:
+        say("\n".join(exploring.told_lease(found, time.monotonic() - began)))
+    return telling.EXIT_SAFETY if found.violation else telling.EXIT_CLEAN
 
 
 # --------------------------------------------------------------------------------------------- one history
