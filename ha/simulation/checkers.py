@@ -7,14 +7,16 @@ excuses it is the world's, not the engine's: nothing newer of the other node rea
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from ha.fsm.config import ClusterConfig, PathId
 from ha.fsm.events import Command, ConfirmDown, Ended, Note, NoteKind, Reply
 from ha.fsm.evidence import holds
 from ha.fsm.identity import node_id
 from ha.fsm.message import Heartbeat, Incarnation, ServiceEntry
+from ha.fsm.original import GRACE_S
 from ha.fsm.record import NodeRecord
 from ha.fsm.states import Action, ScriptKind, State
 from ha.fsm.table import HOLDING
@@ -66,6 +68,8 @@ class Hearing:
     before: float | None = None
     """When the last news came that were not at the same moment."""
     message: Heartbeat | None = None
+    states: Mapping[int, State] = field(default_factory=dict)
+    """By service, what an original node said last."""
 
 
 @dataclass(slots=True)
@@ -88,6 +92,8 @@ class Findings:
     safety: list[str] = field(default_factory=list)
     liveness: list[str] = field(default_factory=list)
     dual: int = 0
+    window: float = 0.0
+    """The longest time, in T, that a service ran beside another after a pause that stopped the watchdog, too."""
     situations: Counter[str] = field(default_factory=Counter)
 
 
@@ -103,8 +109,10 @@ class Checkers:
         service_id: Callable[[Machine, str], int | None],
         nodes_of: Callable[[str], tuple[str, ...]],
         config_of: Callable[[Machine], ClusterConfig],
+        originals: Iterable[str] = (),
     ) -> None:
-        """``timeout_of(machine, other)``: T of the other node as this one has it; ``nodes_of(service)``."""
+        """``originals``: nodes that follow the original's rules beside others that do not. What they do wrong of their
+        own accord is their own harm (docs/migration.md), and told apart. ``timeout_of(machine, other)``: T of the other node as this one has it; ``nodes_of(service)``."""
         self.trace = trace
         self._agenda = agenda
         self.findings = Findings()
@@ -112,9 +120,13 @@ class Checkers:
         self._timeout_of = timeout_of
         self._service_id = service_id
         self._nodes_of = nodes_of
+        self._config_of = config_of
+        self._originals = frozenset(originals)
         self.leases = Leases(agenda, machines, config_of, self._unleased)
         self._confirms: dict[str, tuple[str, str]] = {}
         """Where an operator has stated that which node is off."""
+        self._shown: dict[tuple[str, str], float] = {}
+        """When each node made its last claim of a service."""
         self._names: dict[int, str] = {}
         self._began: dict[str, float] = {}
         self._hearing: dict[tuple[str, str], Hearing] = {}
@@ -161,6 +173,10 @@ class Checkers:
         self.trace.add(Entry(self._agenda.now, kind, node, service, text))
 
     def violation(self, text: str, node: str, service: str = "") -> None:
+        if node in self._originals:
+            self.findings.situations["harm of an original node's own"] += 1
+            self._say(Kind.ALERT, node, service, text)
+            return
         self._say(Kind.VIOLATION, node, service, text)
         self.findings.safety.append(f"{service + ': ' if service else ''}{text}")
 
@@ -190,6 +206,7 @@ class Checkers:
             if ours and note.source is State.START_READY and note.dest is State.STARTING:
                 self._evidence(machine, note.service)
             elif ours and note.dest is State.START_READY:
+                self._shown[machine.name, note.service] = machine.agenda.now
                 self._claimed(machine, note)
             elif note.source in (State.STOPPING, State.START_READY) and note.dest is State.STOPPED:
                 asked = self.asked.get(self._latest.get((machine.name, note.service), ""))
@@ -264,14 +281,24 @@ class Checkers:
                 known.before = known.at
             known.newest, known.at, known.message = key, at, message
 
-    def reached(self, machine: Machine, sender: str, number: int) -> None:
+    def reached(
+        self,
+        machine: Machine,
+        sender: str,
+        number: int,
+        at: float | None = None,
+        states: Mapping[int, State] = MappingProxyType({}),
+    ) -> None:
         """Something newer of ``sender`` came, of a kind that has neither incarnation nor acknowledgements."""
         now = machine.agenda.now
         self.trace.event(now, 2, node_id(sender), number)
         if self.trace.messages:
             self.trace.add(Entry(now, Kind.MESSAGE, machine.name, "", "", sender, machine.name))
         known = self._hearing.setdefault((machine.name, sender), Hearing())
-        known.at = now
+        at = now if at is None else at
+        if known.at is None or at - known.at > TICK_S:
+            known.before = known.at
+        known.at, known.states = at, states
 
     @staticmethod
     def _period_of(machine: Machine) -> float:
@@ -364,6 +391,9 @@ class Checkers:
         for other in self._nodes_of(service):
             if other == machine.name:
                 continue
+            if self._config_of(machine).is_original(other):
+                self._evidence_beside(machine, service, other)
+                continue
             known = self._hearing.get((machine.name, other))
             message = known.message if known is not None else None
             entry = _entry(message, number)
@@ -381,6 +411,19 @@ class Checkers:
                 self.violation(text, machine.name, service)
             elif not message.left and not self._answers(machine, service, message):
                 self.violation(f"starts, though {other} has not answered its claim", machine.name, service)
+
+    def _evidence_beside(self, machine: Machine, service: str, other: str) -> None:
+        """As ``_evidence``, of an original node: the claim was shown for as long as it takes, and what had reached this
+        node when it looked again did not forbid the start (``ha.fsm.original``)."""
+        shown = (machine.agenda.now - self._shown.get((machine.name, service), 0.0)) * machine.clock.rate
+        if shown < GRACE_S - TICK_S:
+            self.violation(f"starts {shown:.3f} s after its claim beside an original node", machine.name, service)
+        known = self._hearing.get((machine.name, other))
+        said = known.states.get(self._service_id(machine, service) or 0) if known is not None else None
+        if said is State.START_READY and (self._silent(machine, other) or self._nodes_of(service)[0] != machine.name):
+            self.violation(f"starts, though {other} said 7 last", machine.name, service)
+        elif not self._silent(machine, other) and said not in (State.STOPPED, State.FROZEN_STOP, State.START_READY):
+            self.violation(f"starts, though {other} said last that it is {_name(said)}", machine.name, service)
 
     def _answers(self, machine: Machine, service: str, message: Heartbeat) -> bool:
         """Its sender has seen the present claim."""
@@ -463,6 +506,9 @@ class Checkers:
                 self._dual(machine, service, text)
             elif service in self.overridden:
                 self._dual(machine, service, f"up on {other.name}, too: an operator overrode the rules")
+            elif {machine.name, other.name} & self._originals:
+                # What ezha's node knew was judged when it went ahead; the original starts by rules of its own.
+                self._dual(machine, service, f"up on {other.name}, too: one of them is an original node")
             else:
                 self.violation(f"physically up on {other.name} and {machine.name} at once", machine.name, service)
 
@@ -473,6 +519,8 @@ class Checkers:
             excuse = "an operator overrode the rules"
         if excuse:
             self._dual(machine, service, f"up on {other.name}, too: {excuse}")
+            if other.resumed or other.suspended:
+                self.leases.twice(other, service)
         else:
             self.violation(f"physically up on {other.name} and {machine.name} at once", machine.name, service)
 

@@ -25,6 +25,10 @@ class Access:
     write_hang: int = 0
     stale: int = 0
     torn: int = 0
+    other: int = 0
+    """It is another disk, that only this node sees."""
+    replaced: int = 0
+    """How often the device became another one."""
 
 
 class DiskError(OSError):
@@ -41,6 +45,7 @@ class Disk:
         self._latency = latency
         self.access: dict[str, Access] = {}
         self._slots: dict[PathId, list[bytes]] = {}
+        self._others: dict[str, dict[PathId, list[bytes]]] = {}
         self._busy: dict[PathId, None] = {}
         self._waiting: dict[PathId, tuple[str, bytes, Callable[[bool], None]]] = {}
         self._hanging: list[tuple[str, Callable[[], None]]] = []
@@ -48,6 +53,9 @@ class Disk:
 
     def of(self, node: str) -> Access:
         return self.access.setdefault(node, Access())
+
+    def _seen_by(self, node: str) -> dict[PathId, list[bytes]]:
+        return self._others.setdefault(node, {}) if self.of(node).other else self._slots
 
     def writes(self, path: PathId) -> bool:
         """A write to this slot is in flight."""
@@ -71,13 +79,13 @@ class Disk:
             return
         good = not access.write_error and not access.torn
         if not access.write_error:
-            block = data
+            block, slots = data, self._seen_by(node)
             if access.torn:
-                before = self._slots.get(path, [b""])[-1]
+                before = slots.get(path, [b""])[-1]
                 cut = self._draw.whole(1, max(len(data) - 1, 1))
                 block = data[:cut] + before[cut:]
-            self._slots.setdefault(path, []).append(block)
-            del self._slots[path][: -STALE_WRITES - 1]
+            slots.setdefault(path, []).append(block)
+            del slots[path][: -STALE_WRITES - 1]
         self._busy.pop(path, None)
         confirmed(good)
         waiting = self._waiting.pop(path, None)
@@ -91,7 +99,7 @@ class Disk:
             return None
         if access.read_error:
             raise DiskError(5, "Input/output error")
-        blocks = self._slots.get(path)
+        blocks = self._seen_by(node).get(path)
         if not blocks:
             return b""
         return blocks[0] if access.stale else blocks[-1]

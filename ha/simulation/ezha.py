@@ -5,8 +5,9 @@ the moments between two effects at which a crash may come. The order of a turn i
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Protocol
 
 from ha.fsm.config import ClusterConfig, PathId
@@ -41,7 +42,7 @@ from ha.fsm.service import ORPHAN
 from ha.fsm.states import Promise, ScriptKind, State
 from ha.heartbeats.codec import CodecError, decode, encode
 from ha.heartbeats.path import PathLine
-from ha.node import recordfile
+from ha.node import originals, recordfile
 from ha.node.beginning import first_engine
 from ha.node.config import ConfigError, Configuration
 from ha.node.driver import FAREWELL_GAP_S, FAREWELLS, Driver
@@ -50,7 +51,7 @@ from ha.node.screening import RefusedError, screen
 from ha.node.store import Store
 from ha.simulation.coverage import Cell, WatchedEngine
 from ha.simulation.disk import Disk
-from ha.simulation.guard import guarding
+from ha.simulation.guard import Guarding, guarding
 from ha.simulation.machine import Held, Machine
 from ha.simulation.network import Network
 from ha.simulation.workers import Listener, Writer
@@ -67,6 +68,7 @@ _ROUNDING_S = 1e-6
 """A timer must not fire a rounding error too early, and again and again."""
 _LAYOUT = Layout()
 _read = lru_cache(maxsize=64)(decode)
+_NOTHING: Mapping[int, State] = MappingProxyType({})
 
 
 class Ear(Protocol):
@@ -81,8 +83,15 @@ class Ear(Protocol):
     def heard(self, machine: Machine, path: PathId, message: Heartbeat, at: float) -> None:
         """``at``: the true time at which its listener took it."""
 
-    def reached(self, machine: Machine, sender: str, number: int) -> None:
-        """As ``heard``, of messages that are not ezha's."""
+    def reached(
+        self,
+        machine: Machine,
+        sender: str,
+        number: int,
+        at: float | None = None,
+        states: Mapping[int, State] = _NOTHING,
+    ) -> None:
+        """As ``heard``, of messages that are not ezha's. ``states``: by service, as nmond reads them."""
 
     def stored(self, machine: Machine, message: Heartbeat) -> None:
         """It is in this node's slot of a shared disk."""
@@ -154,6 +163,9 @@ class Nmond:
         self._crash_in = 0
         """nmond dies at its so-manieth effect from now on; 0: it does not."""
         self.refused: Counter[str] = Counter()
+        self._epoch = machine.clock.wall(machine.agenda.now) - machine.now()
+        self._seconds: dict[PathId, int] = {}
+        """Of an original node's clock, as each of its paths told them last."""
 
     @property
     def engine(self) -> WatchedEngine:
@@ -230,14 +242,16 @@ class Nmond:
         self._guarded()
 
     def _guarded(self) -> None:
-        """Whatever guards this machine is ready soon."""
-        machine = self.machine
-        machine.guard.how = guarding(self._configuration, machine.name)
-        promise = machine.guard.how.promise
-        if promise > Promise.STOP:
-            machine.later(
-                machine.draw.between(*GUARDED_S), lambda: machine.tell(lambda _: self._turn(Guarded(promise)))
-            )
+        """Whatever guards this machine is ready soon; it outlives nmond, and is there already for the next one."""
+        machine, how = self.machine, guarding(self._configuration, self.machine.name)
+        if how.promise > Promise.STOP:
+            machine.later(machine.draw.between(*GUARDED_S), lambda: machine.tell(lambda _: self._ready(how)))
+        else:
+            machine.guard.use(how)
+
+    def _ready(self, how: Guarding) -> None:
+        self.machine.guard.use(how)
+        self._turn(Guarded(how.promise))
 
     def _open_lines(self) -> None:
         """A worker for each of our own lines; one whose line has not changed goes on."""
@@ -263,12 +277,34 @@ class Nmond:
         if self.deaf:
             return
         try:
-            message = screen(path, data, self.machine.name, self.driver.engine.incarnation, _read)
+            message = self._message_in(path, data)
         except RefusedError as error:
             self.refused[str(error)] += 1
             return
-        self._ear.heard(self.machine, path, message, min(self.machine.clock.when(at), self.machine.agenda.now))
+        self._hear(path, message, min(self.machine.clock.when(at), self.machine.agenda.now))
         self._turn(MessageReceived(message, path, at))
+
+    def _message_in(self, path: PathId, data: bytes) -> Heartbeat:
+        """Raises RefusedError."""
+        if self.config.is_original(path.node):
+            return originals.read(path, data, self.config, self.machine.name)
+        return screen(path, data, self.machine.name, self.driver.engine.incarnation, _read)
+
+    def _hear(self, path: PathId, message: Heartbeat, when: float) -> None:
+        """``when``: true time."""
+        if not self.config.is_original(path.node):
+            self._ear.heard(self.machine, path, message, when)
+        elif self._is_news(path, message.seq):
+            states = {entry.id: entry.state for entry in message.services}
+            self._ear.reached(self.machine, path.node, message.seq, when, states)
+
+    def _is_news(self, path: PathId, seconds: int) -> bool:
+        """Whether nothing as new has come of an original node. One whose clock was set back begins anew."""
+        if seconds < self._seconds.get(path, 0):
+            self._seconds = {known: at for known, at in self._seconds.items() if known.node != path.node}
+        newest = max((at for known, at in self._seconds.items() if known.node == path.node), default=-1)
+        self._seconds[path] = seconds
+        return seconds > newest
 
     def _show(self, path: PathId, data: bytes, begun: float, view: SlotView) -> bool:
         """``Listener.taken``."""
@@ -278,14 +314,15 @@ class Nmond:
         when = min(self.machine.clock.when(at), self.machine.agenda.now)
         if data:
             try:
-                message = screen(path, data, self.machine.name, self.driver.engine.incarnation, _read)
+                message = self._message_in(path, data)
             except RefusedError as error:
                 self.refused[str(error)] += 1
                 view = SlotView.FOREIGN
             else:
-                self._ear.heard(self.machine, path, message, when)
+                self._hear(path, message, when)
                 self.driver.post(MessageReceived(message, path, at))
-        if view not in (SlotView.FOREIGN, SlotView.FAILED):
+        another = any(disk.of(self.machine.name).other for disk in self._disks.values())
+        if view not in (SlotView.FOREIGN, SlotView.FAILED) and not another:
             self._ear.looked(self.machine, path, when)
         self._turn(SlotRead(path, begun, view))
 
@@ -520,9 +557,15 @@ class Nmond:
             return
         self._point()
         self._ear.sent(self.machine, message)
-        self._last = (message, encode(message))
+        self._last = (message, self._bytes_of(message))
         self._transmit()
         self._point()
+
+    def _bytes_of(self, message: Heartbeat) -> bytes:
+        name = self.machine.name
+        if not self.config.is_original(name):
+            return encode(message)
+        return originals.compose(message, self.config, name, self._epoch + self.machine.now())
 
     def _transmit(self) -> None:
         if self._last is None:

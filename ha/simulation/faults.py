@@ -311,6 +311,7 @@ class Faults:
         accesses = [disk.of(node) for disk in self._disks.values()]
         for access in accesses:
             setattr(access, name, getattr(access, name) + 1)
+            access.replaced += what == "other"
         lies = what == "stale"
         for each in self._machines.values():
             each.lied += lies  # who is believed dead because of it is another one
@@ -320,6 +321,7 @@ class Faults:
                 each.lied -= lies
             for access in accesses:
                 setattr(access, name, getattr(access, name) - 1)
+                access.replaced += what == "other"
             for disk in self._disks.values():
                 disk.release(node)
 

@@ -76,6 +76,11 @@ class Guard:
         self.broken = 0
         """How many faults keep it from doing its part."""
 
+    def use(self, how: Guarding) -> None:
+        """It is there, and ready."""
+        self.how = how
+        self._arm()
+
     def tell(self, until: float) -> None:
         """Unless told anew before ``until``, the machine is to be ended."""
         self.until = until
@@ -83,7 +88,7 @@ class Guard:
 
     def off(self) -> None:
         """The power failed."""
-        self.until = FOREVER
+        self.until, self.how = FOREVER, Guarding()
         self._armed += 1
 
     def awake(self) -> None:

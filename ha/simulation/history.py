@@ -6,6 +6,7 @@ Everything is drawn from the plan's seed: the same plan gives the same trace, by
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import cycle
 
 from ha.fsm.config import ClusterConfig, PathId
 from ha.fsm.identity import service_id
@@ -22,8 +23,8 @@ from ha.simulation.ezha import Nmond
 from ha.simulation.faults import Faults
 from ha.simulation.machine import Machine, Program
 from ha.simulation.network import Network
-from ha.simulation.openha import OpenHA
-from ha.simulation.plan import Plan, PlanError
+from ha.simulation.openha import GRACE_S, LOOP_S, OpenHA
+from ha.simulation.plan import BESIDE, Plan, PlanError
 from ha.simulation.scripts import Pace
 from ha.simulation.settings import Setting
 from ha.simulation.trace import Entry, Kind, Trace
@@ -106,7 +107,7 @@ class History:
         self.trace = Trace(messages, keep)
         self.cells: Counter[Cell] = Counter() if cells is None else cells
         self._texts = texts
-        self._rules = dict.fromkeys(texts, plan.rules)
+        self._rules = dict(zip(texts, cycle(plan.rules.split("+")), strict=False))
         first = next(iter(texts))
         self.config: ClusterConfig = parse(texts[first], first).cluster
         self._lines = parse(texts[first], first).lines
@@ -119,6 +120,7 @@ class History:
             self._service_id,
             self._nodes_of,
             self._engine_config,
+            [name for name, rules in self._rules.items() if rules == "openha"] if plan.rules in BESIDE else (),
         )
         self.network = Network(
             self.agenda, self._draw("network"), self._deliver, latency=noise["latency"], loss=noise["loss"]
@@ -168,6 +170,7 @@ class History:
         return self._outcome()
 
     def _outcome(self) -> Outcome:
+        self.checkers.findings.window = self.checkers.leases.window
         return Outcome(
             self.plan,
             self.trace.digest,
@@ -222,7 +225,8 @@ class History:
         a check and a start that take their longest, and a retry of each step that could not be persisted."""
         pace = self.pace
         scripts = sum(least + 20 * more for least, more in (pace.start, pace.stop, pace.stop, pace.check, pace.status))
-        return 5.0 + 4 * self._longest + 2 * scripts
+        beside = 20.0 + 4 * (GRACE_S + LOOP_S) * len(self.config.services) if self.plan.rules in BESIDE else 0.0
+        return 5.0 + 4 * self._longest + 2 * scripts + beside
 
     def _heal(self) -> None:
         self.trace.add(Entry(self.agenda.now, Kind.HEAL, "", "", "every fault is over"))
@@ -230,6 +234,8 @@ class History:
         for machine in self.machines.values():
             machine.shapes.clear()
             machine.recover()
+            if self.plan.rules in BESIDE and self._rules[machine.name] == "openha":
+                machine.power_off()  # nobody mends an original node but by starting it anew
             machine.power_on()
             machine.init_start()
 
@@ -277,6 +283,8 @@ class History:
             if (name, service) in self.checkers.frozen and state not in (State.FROZEN_STOP, State.UNKNOWN):
                 found.append(f"{state.name} on {name}, where it was frozen")
         waits = unclean or any(state in _STUCK for state in states.values())
+        if self.plan.rules in BESIDE:  # no original node takes over from a failed start
+            waits = waits or State.START_FAILED in states.values()
         if not waits and State.STOPPED in states.values() and len(up) != 1:
             told = ", ".join(f"{name} {state.name}" for name, state in states.items())
             found.append(f"runs on {len(up)} nodes, not on one ({told})")

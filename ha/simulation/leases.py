@@ -15,13 +15,18 @@ from ha.fsm.identity import node_id
 from ha.fsm.lease import timing_of
 from ha.fsm.message import Heartbeat
 from ha.fsm.states import State
-from ha.fsm.timing import Timing
+from ha.fsm.timing import EMERGENCY, FENCE, LATENESS, LEASE
 from ha.simulation.agenda import Agenda
 from ha.simulation.guard import GuardKind
 from ha.simulation.machine import Machine
 
 NEVER: Final = float("-inf")
 TICK_S: Final = 0.004
+_LEASE: Final = LEASE
+"""L, a share of T."""
+_ENDED: Final = LEASE + LATENESS + EMERGENCY + FENCE
+"""The share of T after which nothing runs."""
+_HOLDS: Final = frozenset({State.STARTING, State.STARTED})
 _KEPT: Final = 600
 """Messages of a node whose sending is remembered."""
 
@@ -45,8 +50,10 @@ class Leases:
         self._violation = violation
         self._sent: dict[str, dict[tuple[int, int], float]] = {}
         self._order: dict[str, deque[tuple[int, int]]] = {}
-        self._stored: dict[str, float] = {}
-        """When the newest message was sent that is in a node's slot."""
+        self._stored: dict[str, deque[tuple[float, float]]] = {}
+        """Of each node's messages that the disk has: since when, and when they were sent."""
+        self._seen: dict[tuple[str, int], float] = {}
+        """By node and service number: when the newest message was sent that the disk has, and a look came after."""
         self._acked: dict[tuple[str, str], float] = {}
         """When the newest message of the first was sent that the second has said it saw."""
         self._frozen: dict[tuple[str, int], float] = {}
@@ -60,6 +67,8 @@ class Leases:
         self.window = 0.0
         """The longest time, in T, from the end of a pause that stopped the watchdog to the end of what ran."""
         self._watched: set[tuple[str, str]] = set()
+        self._late: set[tuple[str, str]] = set()
+        """Up after such a pause, and elsewhere, too."""
 
     # ---------------------------------------------------------------------------------------------- messages
 
@@ -69,8 +78,24 @@ class Leases:
         order = self._order.setdefault(name, deque())
         times[key] = self._agenda.now
         order.append(key)
+        self._tells_in_time(machine, message)
         if len(order) > _KEPT:
             times.pop(order.popleft(), None)
+
+    def _tells_in_time(self, machine: Machine, message: Heartbeat) -> None:
+        """No node says that it runs something under a lease that is over: it acts on that first."""
+        if not machine.up or self._disturbed(machine):
+            return
+        config = self._config_of(machine)
+        names = {config.services[name].id: config.services[name] for name in machine.up if name in config.services}
+        for entry in message.services:
+            service = names.get(entry.id)
+            if service is None or not service.on_disk or entry.lapsed or entry.state not in _HOLDS:
+                continue
+            late = self._agenda.now - self.renewed(machine, service) - _LEASE * self._timeout(machine, service)
+            if late > TICK_S:
+                text = f"says that it is {entry.state.name}, {late:.3f} s after its lease ended"
+                self._violation(text, machine.name, service.name)
 
     def says(self, machine: Machine, message: Heartbeat) -> None:
         """``message`` says something else of the services than the one before."""
@@ -88,7 +113,7 @@ class Leases:
 
     def stored(self, machine: Machine, message: Heartbeat) -> None:
         at = self._sent.get(machine.name, {}).get((message.incarnation.counter, message.seq), NEVER)
-        self._stored[machine.name] = max(self._stored.get(machine.name, NEVER), at)
+        self._stored.setdefault(machine.name, deque(maxlen=_KEPT)).append((self._agenda.now, at))
         for entry in message.services:
             if entry.state is State.START_READY:
                 key = (machine.name, entry.id)
@@ -130,18 +155,34 @@ class Leases:
         if not others:
             return self._agenda.now
         acked = min(self._acked.get((machine.name, n), NEVER) for n in others)
-        return max(acked, self._stored.get(machine.name, NEVER))
+        return max(acked, self._confirmed(machine, config, others))
 
-    def _timing(self, machine: Machine, config: ServiceConfig) -> Timing:
-        return timing_of(self._config_of(machine), config)
+    def _confirmed(self, machine: Machine, config: ServiceConfig, others: list[str]) -> float:
+        """When the newest message was sent that is in its slot, and since when the others' slots were looked at."""
+        paths = self._config_of(machine).paths
+        looks = (self._looks.get((machine.name, p.id), NEVER) for p in paths if p.id.node in others and p.device)
+        looked = min(looks, default=NEVER)
+        key = (machine.name, config.id)
+        newest = self._seen.get(key, NEVER)
+        for since, sent in reversed(self._stored.get(machine.name, ())):
+            if since <= looked:
+                newest = max(newest, sent)
+                break
+        self._seen[key] = newest
+        return newest
+
+    def _timeout(self, machine: Machine, config: ServiceConfig) -> float:
+        """T, in true seconds."""
+        return timing_of(self._config_of(machine), config).timeout / machine.clock.rate
 
     def may_start(self, machine: Machine, service: str) -> None:
         """A start script begins there."""
         config = self._service(machine, service)
         if config is None or not config.on_disk:
             return
-        lease = self._timing(machine, config).lease / machine.clock.rate
-        late = self._agenda.now - self.renewed(machine, config) - lease
+        if machine.guard.how.promise < self._config_of(machine).self_fence:
+            self._violation("starts before anything is there that would end it", machine.name, service)
+        late = self._agenda.now - self.renewed(machine, config) - _LEASE * self._timeout(machine, config)
         if late > TICK_S and not self._disturbed(machine):
             self._violation(f"starts without a lease: it ended {late:.3f} s ago", machine.name, service)
 
@@ -171,8 +212,7 @@ class Leases:
         theirs = self._service(other, service)
         if not other.on or service not in other.up or theirs is None or not theirs.on_disk:
             return
-        lease = self._timing(other, theirs).lease / other.clock.rate
-        left = self.renewed(other, theirs) + lease - self._agenda.now
+        left = self.renewed(other, theirs) + _LEASE * self._timeout(other, theirs) - self._agenda.now
         if left > TICK_S and not self._disturbed(other):
             text = f"takes over from {other.name}, whose lease lasts {left:.3f} s more"
             self._violation(text, machine.name, service)
@@ -212,20 +252,38 @@ class Leases:
         config = self._service(machine, service)
         if config is None or not config.on_disk or not machine.resumed or not machine.on:
             return
-        timing = self._timing(machine, config)
-        if self.renewed(machine, config) + timing.ended < machine.resumed:
-            self.window = max(self.window, (self._agenda.now - machine.resumed) / timing.timeout)
+        if (machine.name, service) in self._late:
+            self._late.discard((machine.name, service))
+            self.window = max(self.window, (self._agenda.now - machine.resumed) / self._timeout(machine, config))
+
+    def twice(self, machine: Machine, service: str) -> None:
+        """It is up there, and has just come up elsewhere, because of a pause that stopped the watchdog."""
+        self._late.add((machine.name, service))
+        self._end_of_window(machine, service)
+
+    def _end_of_window(self, machine: Machine, service: str) -> None:
+        config = self._service(machine, service)
+        if (machine.name, service) not in self._late or config is None or not machine.on:
+            self._late.discard((machine.name, service))
+            return
+        now, timeout = self._agenda.now, self._timeout(machine, config)
+        due = now + timeout if machine.suspended else machine.resumed + _ENDED * timeout + TICK_S
+        if now < due:
+            self._agenda.at(due, lambda: self._end_of_window(machine, service))
+        elif any(service in other.up for other in self._machines.values() if other is not machine):
+            text = f"runs beside another {now - machine.resumed:.3f} s after its machine went on"
+            self._violation(text, machine.name, service)
 
     def _watch(self, machine: Machine, service: str) -> None:
         config = self._service(machine, service)
         if service not in machine.up or config is None:
             self._watched.discard((machine.name, service))
             return
-        now, timing = self._agenda.now, self._timing(machine, config)
-        due = max(self.renewed(machine, config), machine.resumed) + timing.ended / machine.clock.rate + TICK_S
+        now, timeout = self._agenda.now, self._timeout(machine, config)
+        due = max(self.renewed(machine, config), machine.resumed) + _ENDED * timeout + TICK_S
         excused = machine.suspended or self._known_frozen(machine, config)
         if excused or (now >= due and self.excuse(machine)):
-            due = now + timing.timeout
+            due = now + timeout
         elif now >= due:
             late = now - due + TICK_S
             text = f"runs past its hard deadline, {late:.3f} s after all that its lease allows"

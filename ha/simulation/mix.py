@@ -5,12 +5,14 @@ many pauses, others nothing but commands. A history with everything in it at onc
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
+from ha.fsm.config import OPENHA
 from ha.fsm.states import Action
 from ha.simulation.draw import Draw
 from ha.simulation.moments import moment
 from ha.simulation.place import Place, tenth
-from ha.simulation.plan import DISK_FAULTS, SHAPES, Fault, Plan
+from ha.simulation.plan import BESIDE, DISK_FAULTS, SHAPES, Fault, Plan
 from ha.simulation.promises import FULL, Cover, within
 from ha.simulation.settings import Setting
 
@@ -28,6 +30,16 @@ _SETTINGS: tuple[tuple[Setting, float], ...] = (
     (Setting(nodes=3, paths=("net", "dio"), services=2), 2.0),
     (Setting(nodes=4, paths=("net", "net2"), services=3), 0.5),
 )
+_BESIDE: tuple[tuple[Setting, float], ...] = (
+    (Setting(wire=OPENHA), 3.0),
+    (Setting(timeout=2.0, wire=OPENHA), 3.0),
+    (Setting(paths=("net",), wire=OPENHA), 2.0),
+    (Setting(paths=("dio",), wire=OPENHA), 1.0),
+    (Setting(timeout=2.0, paths=("unicast", "net"), services=2, wire=OPENHA), 1.0),
+)
+"""Where a node of ezha is paired with an original one."""
+_NOT_BESIDE = frozenset({"configure"})
+"""An original node reads its files once: one that changes them alone pairs with nobody."""
 
 
 Maker = Callable[[Place], Iterable[Fault]]
@@ -253,14 +265,17 @@ def draw_plan(
     services: tuple[str, ...] = (),
     timeout: float = 10.0,
     only: Iterable[str] = (),
+    protection: str = "",
     mix: str = FULL,
     cover: Cover | None = None,
 ) -> Plan:
     """The plan of ``seed``. ``nodes``, ``services``, ``timeout``: of the user's own configuration, where there is one;
     else ``setting``, or one that the seed draws. ``only``: these kinds of trouble, all of them, and no others.
-    ``mix``, ``cover``: ``ha.simulation.promises``; of the user's own configuration, too."""
+    ``protection``: where it is not to be what the paths allow. ``mix``, ``cover``: ``ha.simulation.promises``."""
     draw = Draw(f"{seed}/mix")
-    made = setting if setting is not None else draw.weighted(_SETTINGS)
+    made = setting if setting is not None else draw.weighted(_BESIDE if rules in BESIDE else _SETTINGS)
+    if protection:
+        made = replace(made, protection=protection)
     own = bool(nodes)
     if not own:
         nodes = tuple(f"node{i}" for i in range(1, made.nodes + 1))
@@ -272,6 +287,8 @@ def draw_plan(
     wanted = frozenset(only)
     for name, (make, share, most) in KINDS.items():
         if name not in wanted if wanted else not draw.chance(share):
+            continue
+        if rules in BESIDE and name in _NOT_BESIDE:
             continue
         names.append(name)
         for _ in range(max(1, round(draw.whole(1, most) * seconds / SECONDS))):

@@ -68,7 +68,9 @@ VERBS = {
             " of the second, which say that a service of that name is in that state",
         ),
         Verb("kill-listeners", "NODE", False, "kill -9 of the processes that listen"),
-        Verb("disk", "read-error|write-error|read-hang|write-hang|stale|torn NODE", True, "the node's shared disk"),
+        Verb(
+            "disk", "read-error|write-error|read-hang|write-hang|stale|torn|other NODE", True, "the node's shared disk"
+        ),
         Verb("zero", "NODE", False, "the node's slots on shared disks are overwritten with zeros"),
         Verb("disk-full", "NODE", True, "the state of record cannot be written"),
         Verb("damage", "NODE", False, "a bit of the state of record changes on its disk"),
@@ -90,6 +92,12 @@ ends neither, nor at SIGTERM; takes long; cannot be killed; (status) says what i
 MEDIA = ("net", "disk", "all")
 _ONCE = " [once NODE SERVICE STATE [after SECONDS]]"
 DISK_FAULTS = ("read-error", "write-error", "read-hang", "write-hang", "stale", "torn")
+"""Those that the hunt draws; what stands in for ``stale`` under a lease is ``ha.simulation.promises``'s matter."""
+
+
+BESIDE = ("ezha+openha", "openha+ezha")
+RULES = ("ezha", "openha", *BESIDE)
+"""Whose rules the nodes follow: all the same, or in turn, the first node first: a cluster that migrates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +249,8 @@ def parse_plan(text: str, nodes: Iterable[str], services: Iterable[str], name: s
     if len(faults) > MAX_FAULTS:
         raise PlanError(f"{name}: {len(faults)} faults, more than {MAX_FAULTS}")
     rules = head.get("rules", "ezha")
-    if rules not in ("ezha", "openha"):
-        raise PlanError(f"{name}: rules {rules!r}: ezha or openha")
+    if rules not in RULES:
+        raise PlanError(f"{name}: rules {rules!r}: one of {', '.join(RULES)}")
     try:
         seconds = _seconds(head.get("seconds", ""), f"seconds {head.get('seconds', '')}", "write: seconds 600")
     except PlanError as error:

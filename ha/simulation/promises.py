@@ -37,7 +37,7 @@ def within(faults: Iterable[Fault], cover: Cover, mix: str = FULL) -> Iterator[F
         if not cover.leased:
             yield fault
         elif fault.verb == "disk" and fault.words[0] == "stale":
-            yield replace(fault, words=("read-error", *fault.words[1:]))
+            yield replace(fault, words=("other", *fault.words[1:]))
         elif mix == PAUSES and fault.verb in (*_WHOLE, "pause"):
             yield replace(fault, verb=next(suspends))
         elif fault.verb in _WHOLE and not cover.watched:

@@ -5,7 +5,9 @@ The files go through the production parser like anybody's. Whoever brings files 
 
 from dataclasses import dataclass
 
+from ha.fsm.config import OPENHA, OWN_WIRE
 from ha.fsm.timing import Timing
+from ha.heartbeats.openha import BLOCKS
 from ha.node.config import Texts
 from ha.simulation.plan import PlanError
 
@@ -36,6 +38,8 @@ class Setting:
     guard: str = ""
     """What ends a node whose nmond does not; empty: the watchdog where T is long enough for one, else a guardian."""
     split_brain: str = "report"
+    wire: str = OWN_WIRE
+    """``openha``: every path speaks as the original does."""
 
     @property
     def text(self) -> str:
@@ -88,7 +92,7 @@ class Setting:
 
     @property
     def _usual(self) -> str:
-        return "disk" if "dio" in self.paths else "none"
+        return "disk" if "dio" in self.paths and self.wire == OWN_WIRE else "none"
 
     def texts(self) -> Texts:
         """The files of every node."""
@@ -112,6 +116,8 @@ class Setting:
             f'self_fence = "{self.self_fence}"',
             f'split_brain = "{self.split_brain}"',
         ]
+        if self.wire != OWN_WIRE:
+            lines.append(f'wire = "{self.wire}"')
         if self.leased and self.watched:
             lines.append(f'watchdog = "{WATCHDOG}"')
         if self.self_fence == "command":
@@ -130,9 +136,22 @@ class Setting:
             case "unicast":
                 return f"{node} unicast eth2 192.168.7.{10 + number} 1236 {timeout}"
             case _:
-                return f"{node} dio /dev/mapper/quorum {2 * number} {timeout}"
+                blocks = BLOCKS if self.wire == OPENHA else 2
+                return f"{node} dio /dev/mapper/quorum {blocks * number} {timeout}"
 
 
-_MORE = {"protection": "protection", "self-fence": "self_fence", "guard": "guard", "split-brain": "split_brain"}
+_MORE = {
+    "protection": "protection",
+    "self-fence": "self_fence",
+    "guard": "guard",
+    "split-brain": "split_brain",
+    "wire": "wire",
+}
 """Words that a setting need not have, and the fields that they stand for."""
-_CHOICES = {"protection": PROTECTIONS, "self-fence": SELF_FENCES, "guard": GUARDS, "split-brain": SPLITS}
+_CHOICES = {
+    "protection": PROTECTIONS,
+    "self-fence": SELF_FENCES,
+    "guard": GUARDS,
+    "split-brain": SPLITS,
+    "wire": (OWN_WIRE, OPENHA),
+}

@@ -71,6 +71,7 @@ _DISK = {
     "read-hang": "reads of the shared disk hang on {0}",
     "write-hang": "writes to the shared disk hang on {0}",
     "stale": "{0} reads what stood on the shared disk three writes ago",
+    "other": "another disk answers on {0} under the name of the shared one",
     "torn": "writes of {0} to the shared disk arrive torn",
 }
 _SHAPES = {

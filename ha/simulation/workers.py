@@ -51,6 +51,8 @@ class Writer:
         self._disk = disk
         self._period = period
         self._is_open = False
+        self._device = 0
+        """Which one it has open, where that became another."""
         self._busy = False
         self._retrying = False
         self._waiting: tuple[Heartbeat, bytes, float] | None = None
@@ -80,6 +82,8 @@ class Writer:
         if self._disk.writes(self._line.id):  # of the worker before this one, which has the line's lock until then
             machine.later(LOCK_RETRY_S, self._next)
             return
+        if self._device != self._disk.of(machine.name).replaced:
+            self._is_open = False
         if not self._is_open:
             self._open()
         if not self._is_open:
@@ -87,7 +91,7 @@ class Writer:
         self._busy, self._waiting = True, None
 
         def confirmed(good: bool) -> None:
-            if good:
+            if good and not self._disk.of(machine.name).other:
                 self._host.stored(message)
             machine.soon(lambda: self._done(good, message.seq))
 
@@ -111,7 +115,7 @@ class Writer:
         if block is None:
             self._fail()
             return
-        self._is_open = True
+        self._is_open, self._device = True, self._disk.of(self._host.machine.name).replaced
         found = OwnSlot(self._line.index, self._host.own(block))
         self._host.machine.later(0.0, lambda: self._host.told(found))  # nmond, who hands a message, is busy yet
 

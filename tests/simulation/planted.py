@@ -9,19 +9,17 @@ import argparse
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-from ha.fsm import claims, commands, conduct, engine, peers, sight
+from ha.fsm import claims, conduct, engine, peers, sight
 from ha.fsm import config as fsm_config
 from ha.fsm.events import Command, Effects, Event
 from ha.fsm.evidence import Standing, Terms, Verdict, judge
 from ha.fsm.identity import service_id
-from ha.fsm.machine import NO_FACTS, Facts, decide
+from ha.fsm.machine import decide
 from ha.fsm.message import Heartbeat, Incarnation
 from ha.fsm.peers import Heard, Peer
 from ha.fsm.record import ServiceRecord
@@ -32,107 +30,13 @@ from ha.heartbeats import codec
 from ha.node import beginning, driver, store
 from ha.simulation import ezha
 from ha.simulation.history import Outcome, run
-from ha.simulation.mix import draw_plan
-from ha.simulation.plan import Plan
 from ha.simulation.shrink import harms
+from tests.simulation import planted_lease  # noqa: F401 (its bugs are among them)
+from tests.simulation.plants import BUGS, Bug, bug, deciding, instead, judging, row, taking_for_clear
 
 RECORD = Path(__file__).with_name("planted.toml")
 SEEDS = 1000
 """A bug that no history of so many shows is not caught."""
-GENERAL = "all kinds"
-
-Plant = Callable[[], AbstractContextManager[object]]
-
-
-@dataclass(frozen=True, slots=True)
-class Bug:
-    """A guard that is not there."""
-
-    name: str
-    meaning: str
-    """What nmond does without it."""
-    plant: Plant
-    only: tuple[str, ...] = ()
-    """Kinds of trouble that bring it out sooner; empty: every kind, as the hunt draws them."""
-
-    @property
-    def mix(self) -> str:
-        return ", ".join(self.only) or GENERAL
-
-    def plan(self, seed: int) -> Plan:
-        return draw_plan(seed, only=self.only)
-
-
-BUGS: dict[str, Bug] = {}
-
-
-def bug(name: str, meaning: str, *only: str) -> Callable[[Callable[[], Iterator[None]]], Plant]:
-    """Registers a context in which the guard is not there."""
-
-    def register(make: Callable[[], Iterator[None]]) -> Plant:
-        assert name not in BUGS, name
-        plant = contextmanager(make)
-        BUGS[name] = Bug(name, meaning, plant, only)
-        return plant
-
-    return register
-
-
-# --------------------------------------------------------------------------------------------- ways to plant
-
-Judge = Callable[[Peer, Verdict], Verdict]
-Decide = Callable[[State, Trigger, Facts], Row]
-
-
-def judging(change: Judge) -> AbstractContextManager[object]:
-    """Another judgement of the evidence."""
-
-    def judged(peer: Peer, service: int, acknowledged: int, needed: int, now: float, terms: Terms) -> Verdict:
-        return change(peer, judge(peer, service, acknowledged, needed, now, terms))
-
-    return patch.object(sight, "judge", judged)
-
-
-def taking_for_clear(*states: State, unclean: bool = False) -> AbstractContextManager[object]:
-    """Peers that hold a service in one of these states are taken for peers that do not."""
-
-    def judged(peer: Peer, number: int, acknowledged: int, needed: int, now: float, terms: Terms) -> Verdict:
-        entry = peer.entries.get(number)
-        verdict = judge(peer, number, acknowledged, needed, now, terms)
-        if entry is not None and (entry.state in states or (unclean and entry.unclean and entry.state not in states)):
-            return replace(verdict, standing=Standing.CLEAR)
-        return verdict
-
-    return patch.object(sight, "judge", judged)
-
-
-def deciding(change: Decide) -> AbstractContextManager[object]:
-    """Another table."""
-
-    def decided(state: State, trigger: Trigger, facts: Facts = NO_FACTS) -> Row:
-        return change(state, trigger, facts)
-
-    stack = ExitStack()
-    for module in (conduct, commands):
-        stack.enter_context(patch.object(module, "decide", decided))
-    return stack
-
-
-@contextmanager
-def row(state: State, trigger: Trigger, **changes: Any) -> Iterator[None]:
-    """One cell of the table says something else."""
-
-    def changed(asked: State, by: Trigger, facts: Facts) -> Row:
-        found = decide(asked, by, facts)
-        return replace(found, **changes) if (asked, by) == (state, trigger) else found
-
-    with deciding(changed):
-        yield
-
-
-def instead(target: object, name: str, new: object) -> AbstractContextManager[object]:
-    return patch.object(target, name, new)
-
 
 # ------------------------------------------------------------------------------------- the driver and the store
 
@@ -756,7 +660,8 @@ def main() -> int:
         if found:
             known[name] = found
     if options.write:
-        lines = (f'[{name}]\nseed = {seed}\nshows = "{harm}"\n' for name, (seed, harm) in known.items() if name in BUGS)
+        caught = ((name, *known[name]) for name in BUGS if name in known)
+        lines = (f'[{name}]\nseed = {seed}\nshows = "{harm}"\n' for name, seed, harm in caught)
         RECORD.write_text("\n".join(lines), encoding="utf-8")
     return 1 if missed else 0
 
