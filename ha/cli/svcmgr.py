@@ -31,6 +31,7 @@ ACTION: start stop restart status "print status" "json status" syncnodes syncdrp
 _WORDS = {
     "start", "stop", "restart", "status", "print status", "json status", "syncnodes", "syncdrp", "postsync", "stonith",
     "boot", "freeze", "thaw", "create", "validate", "get", "set", "unset", "enable", "disable",
+    "resource_monitor", "watch",
 }  # fmt: skip
 _FAILED = 1
 """Every failure of the command line too: 2 would say that resources may still be up."""
@@ -93,6 +94,10 @@ def _run(argv: Sequence[str], program: str, name: Called, paths: Paths) -> int:
     if name.service and options.service not in ("", name.service):
         raise UsageError(f"called as {name.service}, and told -s {options.service}", USAGE)
     service = name.service or options.service
+    if action == "watch":
+        from ha.services.watch import watch
+
+        watch(paths, os.uname().nodename, os.path.realpath(program))
     if not service:
         raise UsageError("say which service: -s SERVICE", USAGE)
     if action in ("get", "set", "unset") and not options.param:
@@ -123,6 +128,9 @@ def _run(argv: Sequence[str], program: str, name: Called, paths: Paths) -> int:
     if not looks:
         told.catch()
         return manager.act(action)
+    if action == "resource_monitor":
+        told.catch()
+        return _monitor(manager)
     if action in ("status", "print status", "json status"):
         return _show(manager, action, options.color)
     if action in ("freeze", "thaw"):
@@ -163,6 +171,25 @@ class _Signals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._came = True
+
+
+def _monitor(manager: "Manager") -> int:
+    """Exit code 0 where all is well, or what is wrong is being seen to."""
+    outcome = manager.monitor()
+    if outcome.action == "none":
+        return _FAILED if outcome.why else 0
+    if outcome.action in ("reboot", "crash"):
+        from ha.services.machine import end
+
+        end(outcome.action)
+        return 0
+    from ha.cli.act import act
+    from ha.cli.place import layout
+
+    # A service that was just told to stop ranks this node last: the other one takes it.
+    action = {"failover": "stop", "freezestop": "freeze-stop"}[outcome.action]
+    by = f"svcmgr resource_monitor: {outcome.why}"
+    return act(layout(), action, manager.cluster_name(), by=by, wait=False)
 
 
 def _show(manager: "Manager", action: str, colour: str) -> int:

@@ -17,8 +17,9 @@ from ha.services.folders import make_own
 from ha.services.ini import Problem
 from ha.services.journal import Journal
 from ha.services.links import launcher
-from ha.services.lock import WAIT_S, Lock
+from ha.services.lock import WAIT_S, Busy, Lock
 from ha.services.log import Log
+from ha.services.monitor import Monitor, Outcome
 from ha.services.resource import Copier, Fencer, Resource
 from ha.services.runner import Runner
 from ha.services.service import Service
@@ -200,6 +201,20 @@ class Manager:
             ctx.log.error(str(error))
             return DONE if resource.optional else FAILED
         return DONE
+
+    def monitor(self) -> Outcome:
+        """``resource_monitor``: what is to become of the service. While another action goes on, nothing."""
+        if self.service().maintenance:
+            return Outcome()
+        try:
+            with self.locked("resource_monitor"):
+                return Monitor(self.service(), self.frozen).look()
+        except Busy:
+            return Outcome()
+
+    def cluster_name(self) -> str:
+        """What the clusterware calls the service. Raises ServiceError."""
+        return next((name for each in self.service().heartbeats if (name := each.values.text("name"))), self.name)
 
     # ---- looks
 

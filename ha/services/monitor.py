@@ -1,0 +1,155 @@
+"""``resource_monitor``: a resource that died on the active node is restarted in place, or the service leaves the node.
+
+A look finds a monitored resource down; it is restarted up to ``restart`` times; after that, ``monitor_action`` says
+what becomes of the service. How often that may happen in an hour is limited on each node: two nodes on which a service
+cannot live must not hand it to and fro for ever, for every move is an outage.
+
+Only *down* counts. A resource that cannot be judged (a name that does not resolve, a mount that hangs) is left alone,
+and ``print status`` tells of it: a failover would harm a service that runs, or wait for the same disk.
+
+Acts on resources; what the clusterware is to do is only returned.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ha.services.errors import ServiceError
+from ha.services.folders import make_own
+from ha.services.resource import Resource
+from ha.services.service import Service
+from ha.services.state import State
+
+HOUR_S = 3600.0
+NONE = "none"
+_POLL_S = 0.1
+_MAX_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is to be done with the service; ``action`` is a word of ``monitor_action``."""
+
+    action: str = NONE
+    why: str = ""
+
+
+class Monitor:
+    """One look at one service, under its lock."""
+
+    def __init__(
+        self,
+        service: Service,
+        frozen: bool,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """``now``: seconds since the epoch; the record of actions outlives a boot."""
+        self._service = service
+        self._frozen = frozen
+        self._now = now
+        self._sleep = sleep
+        self._log = service.ctx.log
+
+    def look(self) -> Outcome:
+        """Restart what is down; returns what is to become of the service. Raises ServiceError."""
+        if self._frozen or not self._runs_here():
+            return Outcome()
+        lost = [each for each in self._monitored() if not self._revived(each)]
+        if not lost:
+            return Outcome()
+        why = "; ".join(self._told(each) for each in lost)
+        action = self._service.config.values.text("monitor_action")
+        self._log.error(f"{why}; monitor_action is {action}")
+        if action == NONE or not self._may_act(action):
+            return Outcome(NONE, why)
+        return Outcome(action, why)
+
+    def _runs_here(self) -> bool:
+        """Where a clusterware says that the service is up. While it starts or stops, resources are down rightly."""
+        hearts = self._service.siblings("hb")
+        return bool(hearts) and all(self._service.status(each).state is State.UP for each in hearts)
+
+    def _monitored(self) -> list[Resource]:
+        return [each for each in self._service.resources if each.monitor and not each.disable]
+
+    def _revived(self, resource: Resource) -> bool:
+        """Whether it is up, or not known to be down; restarted where it was."""
+        if self._state(resource) is not State.DOWN:
+            return True
+        ctx = self._service.context(resource)
+        tries = resource.values.integer("restart")
+        for number in range(1, tries + 1):
+            ctx.log.warning(f"is down: restart {number} of {tries}")
+            try:
+                resource.stop(ctx)
+                resource.start(ctx)
+            except (ServiceError, OSError) as error:
+                ctx.log.error(str(error))
+            if self._comes_up(resource):
+                ctx.log.info("is up again")
+                return True
+        return False
+
+    def _comes_up(self, resource: Resource) -> bool:
+        """Within ``restart_delay``, which is also the time between two restarts."""
+        left = resource.values.seconds("restart_delay")
+        while self._state(resource) is State.DOWN:
+            if left <= 0:
+                return False
+            self._sleep(min(_POLL_S, left))
+            left -= _POLL_S
+        return True
+
+    def _state(self, resource: Resource) -> State:
+        self._service.forget()
+        return self._service.status(resource).state
+
+    def _told(self, resource: Resource) -> str:
+        tries = resource.values.integer("restart")
+        notes = ", ".join(self._service.status(resource).notes)
+        after = f" after {tries} restart{'s' if tries > 1 else ''}" if tries else ""
+        return f"{resource.rid} is down{after}" + (f" ({notes})" if notes else "")
+
+    # ---- how often
+
+    def _may_act(self, action: str) -> bool:
+        """Notes the action as taken. Raises ServiceError where that cannot be: without a record there is no limit."""
+        limit = self._service.config.values.integer("failovers_per_hour")
+        now = self._now()
+        # One of the future counts: the clock was set back, and nobody knows how long ago it was.
+        taken = [at for at in self._taken() if at > now - HOUR_S]
+        if len(taken) >= limit:
+            times = f"{len(taken)} time{'s' if len(taken) > 1 else ''}"
+            self._log.error(f"{action} is not done: it was done {times} within an hour here, see failovers_per_hour")
+            return False
+        self._note([*taken[-limit:], now])
+        return True
+
+    @property
+    def _record(self) -> str:
+        return f"{self._service.ctx.paths.var}/{self._service.config.name}.actions"
+
+    def _taken(self) -> list[float]:
+        try:
+            with open(self._record, encoding="ascii", errors="replace") as file:
+                words = file.read(_MAX_BYTES).split()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ServiceError(f"{self._record} cannot be read: {error.strerror}; no action is taken") from None
+        return [float(word) for word in words if word.isdigit() and len(word) < 12]
+
+    def _note(self, times: list[float]) -> None:
+        temporary = f"{self._record}.new"
+        try:
+            make_own(self._service.ctx.paths.var)
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            with os.fdopen(fd, "w", encoding="ascii") as file:
+                file.write("".join(f"{at:.0f}\n" for at in times))
+                file.flush()
+                os.fsync(fd)  # a reboot or crash comes next
+            os.rename(temporary, self._record)
+        except OSError as error:
+            raise ServiceError(f"{self._record} cannot be written: {error.strerror}; no action is taken") from None
