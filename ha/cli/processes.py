@@ -44,7 +44,11 @@ def processes(bin_dir: str, proc: str = "/proc") -> list[Process]:
 
 def _belongs(process: Process) -> bool:
     """Whether it is a daemon: a command that somebody has just typed is not."""
-    return process.program.split("_")[0] in _NAMES or " metrics --serve" in process.title
+    return (
+        process.program.split("_")[0] in _NAMES
+        or process.title.endswith("/svcmgr watch")
+        or " metrics --serve" in process.title
+    )
 
 
 def family(bin_dir: str, run_dir: str, proc: str = "/proc") -> list[Process]:

@@ -246,7 +246,7 @@ class Daemon:
     def _ready(self) -> None:
         with open(self.layout.pid, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
-        self.node.exporter.use(self.node.configuration.options.metrics)
+        self.node.start_companions()
         self.systemd.say("READY=1")
         self._watchdog()
         if not self.foreground:
@@ -313,7 +313,7 @@ class Daemon:
     def _before_exec(self) -> None:
         self.log.notice("nmond replaces itself by exec; services run on")
         # The new nmond starts one of its own.
-        self.node.exporter.stop()
+        self.node.stop_companions()
         self.desk.break_off("nmond is replaced; the action goes on, service -s shows its state")
 
     def _left(self) -> None:
@@ -334,7 +334,7 @@ class Daemon:
         self.loop.idle = [node.outbox.note, node.outbox.local]
         self.desk.break_off("nmond ends; what became of the action is not known")
         node.workers.stop()
-        node.exporter.stop()
+        node.stop_companions()
         node.outside.stop()
         node.guarding.close()
         until = self.loop.clock() + WORKERS_END_S

@@ -33,10 +33,10 @@ from ha.heartbeats.codec import CodecError, encode
 from ha.heartbeats.keys import shown as shown_key
 from ha.heartbeats.path import PathLine
 from ha.node import originals
+from ha.node.companion import Companion, metrics_server, resource_watch
 from ha.node.config import ConfigError, Configuration, load
 from ha.node.config.sizes import smallest_room
 from ha.node.driver import FAREWELL_GAP_S, FAREWELLS, Driver
-from ha.node.exporter import Exporter
 from ha.node.guarding import Guarding, Plan, plan_of
 from ha.node.history import History
 from ha.node.intake import Intake
@@ -81,7 +81,8 @@ class Node:
         )
         self.workers = Workers(loop, layout.run, layout.bin, name, log, self.intake, self._work)
         self.guarding = Guarding(loop, layout, log, lambda promise: self._post(Guarded(promise)))
-        self.exporter = Exporter(loop, f"{layout.bin}/ezha", log)
+        self._exporter = Companion(loop, "the metrics server", log)
+        self._watch = Companion(loop, "the watch over resources", log)
         commands = {"PATH": PATH, "HOME": "/", "LANG": "C.UTF-8", **environ}
         self.notifier = Notifier(loop, name, log, commands)
         self.outside = Outside(
@@ -134,6 +135,16 @@ class Node:
         self.log.level = _LEVELS[options.log_level]
         if self.log.syslog is not None:
             self.log.syslog.facility = options.facility
+
+    def start_companions(self) -> None:
+        """The processes beside this one that the configuration asks for; others end."""
+        scripts = [service.script for service in self.configuration.cluster.services.values()]
+        self._exporter.use(metrics_server(self.layout.bin, self.configuration.options.metrics))
+        self._watch.use(resource_watch(self.layout.bin, scripts))
+
+    def stop_companions(self) -> None:
+        self._exporter.stop()
+        self._watch.stop()
 
     def begin(self, engine: Engine, *, resumed: bool) -> None:
         """Drive ``engine`` from now on. ``resumed``: it goes on after a hand-over."""
@@ -383,7 +394,7 @@ class Node:
             if service.name not in new.cluster.services:
                 self.outbox.forget(service.name, service.nodes)
         self.outbox.remote_changed = True
-        self.exporter.use(new.options.metrics)
+        self.start_companions()
         for warning in new.warnings:
             self.log.warning(str(warning))
         text = difference(old, new)
