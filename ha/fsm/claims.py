@@ -48,7 +48,7 @@ class Claims(Lapses):
             return
         verdicts = self._verdicts(service, 1, now)
         if not all(v.clear for v in verdicts):
-            self._seek_fencing(service, verdicts, now)
+            self._seek(name, verdicts, now)
             return
         reason, until = self._defers(service, now)
         if reason:
@@ -104,7 +104,7 @@ class Claims(Lapses):
         if self.no_standing(name):
             return
         if not all(v.clear for v in verdicts):
-            self._seek_fencing(service, verdicts, now)
+            self._seek(name, verdicts, now)
         else:
             self._settle(name, verdicts, now)
 
@@ -123,11 +123,19 @@ class Claims(Lapses):
         elif verdict.standing in (Standing.CLEAR, Standing.CLAIMS):
             self._settle(name, verdicts, now)
         else:
-            self._seek_fencing(service, verdicts, now)
+            self._seek(name, verdicts, now)
 
     def _settle(self, name: str, verdicts: list[Verdict], now: float) -> None:
         why = "the claim is settled: " + "; ".join(v.text for v in verdicts)
         self._trigger(name, Trigger.SETTLED, now, why=why, evidence=self._evidence(self.services[name], verdicts, now))
+
+    def _seek(self, name: str, verdicts: list[Verdict], now: float) -> None:
+        """What is missing: the end of a time in which silence is not believed, or a fencing."""
+        service = self.services[name]
+        unheard = [p.not_before for p in self._others(service) if p.silent and p.not_before > now]
+        if unheard:
+            self._wakes[name] = min(unheard)
+        self._seek_fencing(service, verdicts, now)
 
     def _seek_fencing(self, service: Service, verdicts: list[Verdict], now: float) -> None:
         """Where nothing but the fencing of silent nodes is missing, it is asked for, and again after a while."""

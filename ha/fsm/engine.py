@@ -464,6 +464,10 @@ class Engine(Hearing):
             # We were not scheduled, and so what peers sent meanwhile may lie unread: that is not their silence.
             for peer in self.peers.values():
                 self._listen(peer, now + peer.timeout / 2)
+            for name in self._claims:
+                # The answers to it are as old: somebody may have taken us for dead since. It is made anew.
+                self._put_quietly(name, replace(self.services[name], claim_seq=0))
+                self._send_now = True
             self._count("stalls")
             self._note(NoteKind.ALERT, "", f"this node's nmond was not scheduled for {gap:.3f} s")
         elif gap > self.period + STALL_S:

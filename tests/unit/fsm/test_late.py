@@ -3,8 +3,8 @@
 import pytest
 
 from ha.fsm import engine as engine_module
-from ha.fsm.events import MessageReceived, Tick
-from ha.fsm.states import State
+from ha.fsm.events import MessageReceived, News, Tick
+from ha.fsm.states import Action, State
 from tests.unit.fsm.cluster import Cluster, T, config
 
 LOOK_S = 0.005
@@ -63,4 +63,43 @@ def test_a_silence_of_before_a_pause_is_not_believed_after_it_until_somebody_lis
 
 def test_twin_without_listening_first_it_starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module.Engine, "_listen", lambda self, peer, until: None)
-    assert _paused_in_a_claim().states()[1] == "STARTING"
+    cluster = _paused_in_a_claim()
+    cluster.run(LOOK_S, scripts=False)
+    assert cluster.states()[1] == "STARTING"
+
+
+def _asleep_in_a_claim() -> list[str]:
+    """node2 claims, and sleeps before it reads the answer; node1 takes it for dead, and the service; node2 wakes up."""
+    cluster = Cluster(config(paths=1), {"node1": State.FROZEN_STOP, "node2": State.FROZEN_STOP})
+    cluster.run(3)
+    cluster.ask("node2", Action.UNFREEZE)
+    (claim,) = cluster.hosts["node2"].outbox
+    answer = cluster.feed("node1", MessageReceived(claim, cluster.config.paths_of("node2")[0].id, cluster.now)).send
+    assert answer is not None
+    came = cluster.now
+    sleeper = cluster.hosts["node2"]
+    sleeper.alive = False
+    cluster.hosts["node1"].outbox.clear()
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.run(T + 1)
+    assert cluster.states() == ["STARTED", "START_READY"]
+    cluster.feed("node2", News((MessageReceived(answer, cluster.config.paths_of("node1")[0].id, came),)))
+    cluster.now += LOOK_S
+    cluster.feed("node2", Tick())
+    return cluster.states()
+
+
+def test_a_claim_that_was_answered_before_a_sleep_is_made_anew() -> None:
+    assert _asleep_in_a_claim() == ["STARTED", "START_READY"]
+
+
+def test_twin_with_the_old_answers_it_starts_beside_the_other_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = engine_module.Engine._look_at_own_time
+
+    def forgets(self: engine_module.Engine, now: float) -> None:
+        kept = {name: self.services[name] for name in self._claims}
+        real(self, now)
+        self.services.update(kept)
+
+    monkeypatch.setattr(engine_module.Engine, "_look_at_own_time", forgets)
+    assert _asleep_in_a_claim() == ["STARTED", "STARTING"]
