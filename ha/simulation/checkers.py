@@ -111,8 +111,9 @@ class Checkers:
         config_of: Callable[[Machine], ClusterConfig],
         originals: Iterable[str] = (),
     ) -> None:
-        """``originals``: nodes that follow the original's rules beside others that do not. What they do wrong of their
-        own accord is their own harm (docs/migration.md), and told apart. ``timeout_of(machine, other)``: T of the other node as this one has it; ``nodes_of(service)``."""
+        """``timeout_of(machine, other)``: T of the other node as this one has it; ``nodes_of(service)``. ``originals``:
+        nodes that follow the original's rules beside others that do not. What they do wrong of their own accord is
+        their own harm (docs/migration.md), and told apart."""
         self.trace = trace
         self._agenda = agenda
         self.findings = Findings()
