@@ -4,8 +4,8 @@ A look finds a monitored resource down; it is restarted up to ``restart`` times;
 what becomes of the service. How often that may happen in an hour is limited on each node: two nodes on which a service
 cannot live must not hand it to and fro for ever, for every move is an outage.
 
-Only *down* counts. A resource that cannot be judged (a name that does not resolve, a mount that hangs) is left alone,
-and ``print status`` tells of it: a failover would harm a service that runs, or wait for the same disk.
+Only what is lost counts (``Status.lost``). A resource that cannot be judged (a name that does not resolve, a mount that
+hangs) is left alone, and ``print status`` tells of it: a failover would harm a service that runs, or wait for the disk.
 
 Acts on resources; what the clusterware is to do is only returned.
 """
@@ -19,7 +19,7 @@ from ha.services.errors import ServiceError
 from ha.services.folders import make_own
 from ha.services.resource import Resource
 from ha.services.service import Service
-from ha.services.state import State
+from ha.services.state import State, Status
 
 HOUR_S = 3600.0
 NONE = "none"
@@ -75,13 +75,13 @@ class Monitor:
         return [each for each in self._service.resources if each.monitor and not each.disable]
 
     def _revived(self, resource: Resource) -> bool:
-        """Whether it is up, or not known to be down; restarted where it was."""
-        if self._state(resource) is not State.DOWN:
+        """Whether it is up, or not known to be lost; restarted where it was."""
+        if not self._look(resource).lost:
             return True
         ctx = self._service.context(resource)
         tries = resource.values.integer("restart")
         for number in range(1, tries + 1):
-            ctx.log.warning(f"is down: restart {number} of {tries}")
+            ctx.log.warning(f"{self._how(resource)}: restart {number} of {tries}")
             try:
                 resource.stop(ctx)
                 resource.start(ctx)
@@ -95,22 +95,25 @@ class Monitor:
     def _comes_up(self, resource: Resource) -> bool:
         """Within ``restart_delay``, which is also the time between two restarts."""
         left = resource.values.seconds("restart_delay")
-        while self._state(resource) is State.DOWN:
+        while self._look(resource).lost:
             if left <= 0:
                 return False
             self._sleep(min(_POLL_S, left))
             left -= _POLL_S
         return True
 
-    def _state(self, resource: Resource) -> State:
+    def _look(self, resource: Resource) -> Status:
         self._service.forget()
-        return self._service.status(resource).state
+        return self._service.status(resource)
+
+    def _how(self, resource: Resource) -> str:
+        return "is down" if self._service.status(resource).state is State.DOWN else "does not work"
 
     def _told(self, resource: Resource) -> str:
         tries = resource.values.integer("restart")
         notes = ", ".join(self._service.status(resource).notes)
         after = f" after {tries} restart{'s' if tries > 1 else ''}" if tries else ""
-        return f"{resource.rid} is down{after}" + (f" ({notes})" if notes else "")
+        return f"{resource.rid} {self._how(resource)}{after}" + (f" ({notes})" if notes else "")
 
     # ---- how often
 

@@ -23,6 +23,13 @@ class Status:
 
     state: State
     notes: tuple[str, ...] = ()
+    failed: bool = False
+    """It is known not to do its work although it is not wholly down: a program that lives and fails its check."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it should be restarted, where it is monitored. What cannot be judged is not lost."""
+        return self.failed or self.state is State.DOWN
 
 
 def merged(states: Iterable[State]) -> State:

@@ -76,7 +76,7 @@ class Launchers(Resource):
             return Status(State.UP)
         if len(failed) == len(done):
             return Status(State.DOWN)
-        return Status(State.WARN, failed)
+        return Status(State.WARN, failed, failed=True)
 
     def _check(self, ctx: Context, path: str, budget: Budget) -> Done:
         return ctx.runner.run((path, "status"), budget.left(), env=launch.environment(ctx), leaves=True)
@@ -270,12 +270,12 @@ class Simple(_Commands):
         record = self._record(ctx)
         if not session.leader_lives(record):
             if left := session.members(record, ctx.service):
-                return Status(State.WARN, (f"has ended, and left {_pids(left)} behind",))
+                return Status(State.WARN, (f"has ended, and left {_pids(left)} behind",), failed=True)
             return Status(State.DOWN)
         if not self._check:
             return Status(State.UP)
         seen = self._seen(ctx)
-        return Status(State.WARN, ("runs, but its check fails",)) if seen.state is State.DOWN else seen
+        return Status(State.WARN, ("runs, but its check fails",), failed=True) if seen.lost else seen
 
     def _record(self, ctx: Context) -> str:
         return f"{ctx.paths.run}/{ctx.service}.{self.rid}.session"

@@ -29,6 +29,7 @@ class Fake(Resource):
         self.conflict = ""
         self.state: State | None = None
         self.notes: tuple[str, ...] = ()
+        self.failed = False
         self.error: type[Exception] = ResourceError
         self.labelled = f"label of {rid}"
 
@@ -58,7 +59,7 @@ class Fake(Resource):
         self.up = False
 
     def status(self, ctx: Context) -> Status:
-        return Status(self.state or (State.UP if self.up else State.DOWN), self.notes)
+        return Status(self.state or (State.UP if self.up else State.DOWN), self.notes, self.failed)
 
 
 class FakeCopier(Fake, Copier):

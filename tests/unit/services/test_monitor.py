@@ -81,8 +81,13 @@ def test_a_resource_that_takes_its_time_is_waited_for(clocked: Clocked) -> None:
     assert clocked.world.done == ["stop app#0", "start app#0"]
 
 
+def test_a_program_that_lives_and_does_not_work_counts(clocked: Clocked) -> None:
+    clocked.app.state, clocked.app.failed, clocked.app.notes = State.WARN, True, ("runs, but its check fails",)
+    assert clocked.look() == Outcome("failover", "app#0 does not work after 2 restarts (runs, but its check fails)")
+
+
 @pytest.mark.parametrize("state", [State.WARN, State.NA, State.STDBY_UP])
-def test_only_down_counts(clocked: Clocked, state: State) -> None:
+def test_what_cannot_be_judged_does_not_count(clocked: Clocked, state: State) -> None:
     clocked.app.state = state
     assert clocked.look() == Outcome()
     assert clocked.world.done == []
