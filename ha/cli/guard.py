@@ -5,7 +5,7 @@ Knows no command. Imports next to nothing, because the quick commands start with
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -55,6 +55,13 @@ def complain(text: str) -> None:
         sys.stderr.flush()
     except OSError:
         _to_null(2)
+
+
+def warn(texts: Iterable[str]) -> None:
+    """Print what an administrator must not overlook on stderr, which leaves stdout to programs; red on a terminal."""
+    red = sys.stderr is not None and sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    for text in texts:
+        complain(f"\x1b[1;31m{text}\x1b[0m" if red else text)
 
 
 def guarded(program: str, main: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:

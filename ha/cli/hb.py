@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from ha.cli.client import ask
-from ha.cli.guard import UsageError, complain, guarded, say
+from ha.cli.guard import UsageError, complain, guarded, say, warn
 from ha.cli.place import layout
 
 USAGE = """\
@@ -82,19 +82,21 @@ def _states(switches: set[str]) -> int:
     if "--json" in switches:
         from json import dumps
 
-        told = {key: answer[key] for key in ("guard", "late_max") if key in answer}
+        told = {key: answer[key] for key in ("warnings", "guard", "late_max") if key in answer}
         say(dumps({"authentication": authentication, **told, "paths": answer["paths"]}, indent=2))
         return 0
     from ha.cli.tables import authentication_text, guard_text, paths_long_text, paths_text
 
     if "--long" in switches:
         say(paths_long_text(answer["paths"], authentication))
+        warn(answer.get("warnings", ()))
         if "guard" in answer:
             say(guard_text(answer))
         return 0
     if answer["paths"]:
         say(paths_text(answer["paths"]))
     # The tutorial's lines stay alone on stdout; a person at a terminal must know all the same.
+    warn(answer.get("warnings", ()))
     if authentication != "enforce" and sys.stderr.isatty():
         complain(authentication_text(authentication))
     return 0

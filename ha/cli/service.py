@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from ha.cli.client import Answer, NotRunning, ask
-from ha.cli.guard import CliError, UsageError, guarded, say
+from ha.cli.guard import CliError, UsageError, guarded, say, warn
 from ha.cli.place import layout
 
 USAGE = """\
@@ -89,12 +89,14 @@ def _states(answer: Answer, switches: set[str]) -> int:
     if "--json" in switches:
         from json import dumps
 
-        say(dumps({"node": answer.get("node"), "services": answer["services"]}, indent=2))
+        told = {"node": answer.get("node"), "warnings": answer.get("warnings", []), "services": answer["services"]}
+        say(dumps(told, indent=2))
         return 0
     from ha.cli.tables import columns_text, services_text
 
     text = columns_text if "-c" in switches else services_text
     say(text(answer["services"]))
+    warn(answer.get("warnings", ()))
     return 0
 
 

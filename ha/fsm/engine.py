@@ -37,6 +37,7 @@ from ha.fsm.events import (
     Tick,
     Written,
 )
+from ha.fsm.evidence import holds
 from ha.fsm.freshness import last_heard
 from ha.fsm.hearing import Hearing
 from ha.fsm.lease import FOREVER, NEVER
@@ -47,6 +48,15 @@ from ha.fsm.record import NodeRecord, ServiceRecord, may_run
 from ha.fsm.service import ORPHAN, Job, Service
 from ha.fsm.states import Promise, ScriptKind, State
 from ha.fsm.table import Trigger
+
+
+def jeopardy(peer: Peer) -> str:
+    """One path is left of a node that has several: the next cut is a silence. Empty where that is not so."""
+    up = [path for path in peer.paths if path.up]
+    if not peer.living or peer.left or len(peer.paths) < 2 or len(up) > 1:
+        return ""
+    left = f"{up[0].config.kind} {up[0].config.label}" if up else "nothing"
+    return f"IN JEOPARDY: of {len(peer.paths)} heartbeat paths of {peer.name} only {left} is left: mend the others"
 
 
 def _told(when: float) -> float | None:
@@ -250,6 +260,18 @@ class Engine(Hearing):
                 }
             )
         return told
+
+    def warnings(self) -> list[str]:
+        """What an administrator must know at once: dual running, and what the next cut would end."""
+        told = []
+        for name, service in self.services.items():
+            mine = service.entry()
+            for peer in self._others(service):
+                entry = peer.entries.get(service.id)
+                if peer.living and entry is not None and holds(entry) and holds(mine):
+                    there, here = f"{entry.state.name} on {peer.name}", f"{mine.state.name} here"
+                    told.append(f"SPLIT BRAIN: {name} is {here} and {there}: stop it on one of them now")
+        return told + [text for peer in self.peers.values() if (text := jeopardy(peer))]
 
     def objections(self, config: ClusterConfig) -> list[str]:
         """Why a new configuration cannot be taken while running; empty where it can."""
@@ -535,6 +557,8 @@ class Engine(Hearing):
                     path.up = False
                     text = f"{path.config.kind} {path.config.label} is DOWN: nothing new from {peer.name} for "
                     self._note(NoteKind.PATH, "", f"{text}{now - path.last:.3f} s (limit {path.config.timeout:g} s)")
+                    if not peer.silent and now < peer.silent_at and (danger := jeopardy(peer)):
+                        self._note(NoteKind.ALERT, "", danger)
             if not peer.silent and now >= peer.silent_at:
                 peer.silent = True
                 if peer.newest is None:

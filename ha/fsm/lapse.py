@@ -45,7 +45,9 @@ class Lapses(Conduct):
     def _hard_deadline(self, name: str) -> float:
         """When whatever is left of a lapsed service must end with the machine."""
         lapsed_at = self.services[name].lapsed_at
-        lease = self._covers[name]
+        lease = self._covers.get(name)
+        if lease is None:
+            return FOREVER  # without a lease nobody waits for its end
         return _hard(lease, lease.until if lapsed_at is None else lapsed_at)
 
     def _lapse(self, name: str, at: float, why: str, now: float) -> None:

@@ -101,6 +101,7 @@ class FrontDesk:
                 "incarnation": engine.incarnation.counter,
                 "leaving": engine.leaving,
                 "trouble": node.driver.trouble,
+                "warnings": engine.warnings(),
                 "peers": [
                     {"node": peer.name, "heard": peer.living, "left": peer.left} for peer in engine.peers.values()
                 ],
@@ -115,6 +116,7 @@ class FrontDesk:
                 "final": True,
                 "ok": True,
                 "authentication": node.configuration.keys.mode.value,
+                "warnings": node.driver.engine.warnings(),
                 "guard": node.guarding.describe(),
                 "late_max": round(node.driver.late_ever, 6),
                 "paths": node.workers.describe(node.driver.engine.path_state),

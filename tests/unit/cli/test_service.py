@@ -90,7 +90,7 @@ def test_json_holds_what_the_text_holds(run_dir: str, capsys: pytest.CaptureFixt
     with fake.nmond(run_dir, TWO):
         assert service.main(["-s", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown == {"node": "node1", "services": TWO["status"]["services"]}
+    assert shown == {"node": "node1", "warnings": [], "services": TWO["status"]["services"]}
 
 
 def test_without_nmond_the_states_are_not_known(run_dir: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -370,3 +370,30 @@ def test_twin_a_promise_that_is_not_asked_for_is_taken_over_from(monkeypatch):
     cluster.run(2)
     cluster.power_off("node1")
     assert watch(cluster, 2 * T)[-1][1][1] == "STARTED"
+
+
+def test_one_path_that_is_left_is_jeopardy():
+    cluster = leased()
+    assert cluster.hosts["node2"].engine.warnings() == []
+    cut_networks(cluster)
+    watch(cluster, T + 1)
+    for name, other in (("node1", "node2"), ("node2", "node1")):
+        (text,) = cluster.hosts[name].engine.warnings()
+        assert text.startswith(f"IN JEOPARDY: of 2 heartbeat paths of {other} only dio /dev/sdb:")
+        assert sum(n.text == text for n in cluster.hosts[name].notes) == 1
+    cluster.heal()
+    watch(cluster, 2)
+    assert cluster.hosts["node2"].engine.warnings() == []
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_dual_running_is_said_by_both_and_ended_where_that_is_asked_for(stop):
+    cluster = Cluster(replace(config(), stop_lowest_rank=stop), {"node1": S.STARTED, "node2": S.STARTED})
+    if stop:
+        cluster.run(1)
+        assert cluster.states() == ["STARTED", "STOPPED"]
+        return
+    cluster.run(1)
+    for host in cluster.hosts.values():
+        (text,) = host.engine.warnings()
+        assert text.startswith("SPLIT BRAIN: web is STARTED here and STARTED on node")
