@@ -1,10 +1,16 @@
 """The tables ``[fence."NODE"]`` and ``[etcd]``: what is taken, what is refused on which line, what is hidden."""
 
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
 import pytest
 
 from ha.node.config import ConfigError, Configuration, Texts, parse
-from ha.node.config.etcd import Endpoint
-from ha.node.config.fencing import FenceMethod, method_for
+from ha.node.config.etcd import ETCD, Endpoint
+from ha.node.config.fencing import FENCE, FenceMethod, method_for
+from ha.node.config.options import parse_options
+from ha.node.config.problems import Report
 
 MONITOR = "node1 net eth0 239.131.50.10 1234 10\nnode2 net eth0 239.131.50.10 4321 10\n"
 
@@ -135,3 +141,16 @@ def test_opensvcs_check_script_is_the_fence_command_where_there_is_no_table() ->
     configuration = parsed('protection = "stonith"\n', services=services)
     method = method_for("node2", {}, configuration.cluster)
     assert method == FenceMethod(command=("/etc/opensvc/web.stonith",))
+
+
+@pytest.mark.parametrize(("page", "keys"), [("fencing.md", FENCE), ("etcd.md", ETCD)])
+def test_the_manual_names_every_key(page: str, keys: Mapping[str, object]) -> None:
+    root = Path(__file__).parents[3]
+    rows = re.findall(r"(?m)^\| (`.*?) \|", (root / "docs" / page).read_text())
+    assert {key for row in rows for key in re.findall(r"`([a-z_]+)`", row)} == set(keys)
+    active = re.sub(r"(?m)^# (?=[a-z_]+ = |\[)", "", (root / "conf/options.toml").read_text())
+    report = Report()
+    options = parse_options(active, report)
+    assert report.problems == ()
+    assert options.fences["node2"].agent == "fence_ipmilan"
+    assert options.etcd is not None
