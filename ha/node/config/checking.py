@@ -15,6 +15,7 @@ from ha.node.config.editing import numbered
 from ha.node.config.keyring import load_keys
 from ha.node.config.lines import counted
 from ha.node.config.problems import ConfigError, Problem, Report
+from ha.node.config.protecting import single_disk, timelines, unprotected
 from ha.node.config.reaching import check_etcd, check_fences
 from ha.node.config.sizes import largest_message
 from ha.node.config.whole import Configuration, Read, Texts, load_texts, parse
@@ -72,6 +73,7 @@ def check(layout: Layout, node: str, read: Read | None = None, machine: Machine 
     _check_interfaces(configuration, places, machine, report)
     _check_devices(configuration, places, machine, report)
     _check_outside(configuration, places, machine, report)
+    _warn_of_cuts(configuration, places, report)
     return CheckReport(report.problems, configuration.warnings + report.warnings, figures(configuration))
 
 
@@ -92,6 +94,7 @@ def figures(configuration: Configuration) -> tuple[str, ...]:
             f"{cluster.period_of(node):g} s of at most {size} bytes"
         )
         told.extend(f"    {_path_figure(line, size)}" for line in own)
+        told.extend(f"    {text}" for text in timelines(cluster, configuration.options.protecting, node))
     told.append(MEANING[configuration.keys.mode])
     return tuple(told)
 
@@ -148,11 +151,11 @@ def _check_scripts(configuration: Configuration, node: str, places: _Places, mac
             if trouble:
                 text = f"{what} {path} of service {service.name} {trouble}"
                 report.problem(places.services_file, places.service(service.name), text)
-    if configuration.options.notify:
-        program = configuration.options.notify[0]
-        trouble = machine.script_trouble(program)
+    options = configuration.options
+    for key, command in (("notify", options.notify), ("fence_command", options.protecting.fence_command)):
+        trouble = machine.script_trouble(command[0]) if command else ""
         if trouble:
-            report.problem(places.options_file, 0, f"notify: {program} {trouble}")
+            report.problem(places.options_file, options.line_of((key,)), f"{key}: {command[0]} {trouble}")
 
 
 def _check_outside(configuration: Configuration, places: _Places, machine: Machine, report: Report) -> None:
@@ -162,6 +165,21 @@ def _check_outside(configuration: Configuration, places: _Places, machine: Machi
         check_fences(fences, machine.script_trouble, report, places.options_file)
     if options.etcd is not None:
         check_etcd(options.etcd, options.line_of(("etcd",)), report, places.options_file)
+
+
+def _warn_of_cuts(configuration: Configuration, places: _Places, report: Report) -> None:
+    """What is lost beforehand, when these things come together: better read now than that night."""
+    cluster, options = configuration.cluster, configuration.options
+    for name in unprotected(cluster):
+        text = f"nothing protects {name} from running on two nodes that lose sight of each other"
+        report.warn(places.services_file, places.service(name), f'{text} (protection "none"; docs/safety.md)')
+    for device, names in single_disk(cluster).items():
+        text = f"when {device} is lost while the other node is off, nobody runs {', '.join(names[:5])}"
+        text += f" and {len(names) - 5} more" if len(names) > 5 else ""
+        report.warn(places.monitor_file, 0, f"{text}: their lease rests on that disk alone")
+    if options.protecting.self_fence == "stop" and any(s.leased for s in cluster.services.values()):
+        text = 'self_fence = "stop": a service that cannot be stopped in time runs on while another node starts it'
+        report.warn(places.options_file, options.line_of(("self_fence",)), text)
 
 
 def _check_interfaces(configuration: Configuration, places: _Places, machine: Machine, report: Report) -> None:

@@ -82,9 +82,10 @@ PROTECTION: Final[dict[str, Check]] = {"protection": _protection}
 
 
 def with_protection(cluster: ClusterConfig, wanted: Mapping[str, str], options: Protecting) -> ClusterConfig:
-    """``cluster`` with the protection of each service: what is wanted (by service), else ``none``."""
+    """``cluster`` with the protection of each service: what is wanted (by service), else what its paths allow."""
     services = {
-        name: replace(service, protection=wanted.get(name, "") or "none") for name, service in cluster.services.items()
+        name: replace(service, protection=wanted.get(name, "") or default_protection(cluster, service))
+        for name, service in cluster.services.items()
     }
     return replace(
         cluster,
@@ -93,6 +94,11 @@ def with_protection(cluster: ClusterConfig, wanted: Mapping[str, str], options: 
         accept_unfenced=options.accept_unfenced,
         stop_lowest_rank=options.split_brain == STOP_LOWEST_RANK,
     )
+
+
+def default_protection(cluster: ClusterConfig, service: ServiceConfig) -> str:
+    """``disk`` where every node of the service has a disk path, else ``none``."""
+    return "none" if lacking(cluster, service) else "disk"
 
 
 def lacking(cluster: ClusterConfig, service: ServiceConfig) -> str:
@@ -138,19 +144,22 @@ def check_protection(
 # ------------------------------------------------------------------------------------------------ for people
 
 
+_LAST: Final = {"reboot": "this machine is rebooted", "command": "fence_command runs", "stop": "nothing more is done"}
+
+
 def timelines(cluster: ClusterConfig, options: Protecting, node: str) -> list[str]:
     """What happens on ``node`` when its lease is not renewed any more, for each T that its leases have."""
     told = []
     leased = [s for s in cluster.services.values() if s.leased and node in s.nodes]
     for timing in sorted({timing_of(cluster, s) for s in leased}, key=lambda t: t.timeout):
-        last = {"reboot": "the machine is rebooted", "command": "fence_command runs", "stop": "nothing more is done"}
-        guard = f", the watchdog ({timing.watchdog} s) is fed until then" if options.watchdog else ""
-        told.append(
-            f"lease (T = {timing.timeout:g} s): renewed by every heartbeat that is confirmed; after the last one "
-            f"{timing.lease:g} s: it lapses{guard}, emergency stop; {timing.hard:g} s: hard deadline, "
-            f"{last[options.self_fence]}; {timing.ended:g} s: nothing runs any more; {timing.timeout:g} s: another "
-            f"node may start ({timing.slack:.3g} s to spare)"
-        )
+        hungry = f", the watchdog ({timing.watchdog} s) is fed no more" if options.watchdog else ""
+        told += [
+            f"lease for T = {timing.timeout:g} s: after the last heartbeat that was confirmed,",
+            f"  {timing.lease:g} s: it lapses{hungry}: emergency stop",
+            f"  {timing.hard:g} s: what is not stopped by now: {_LAST[options.self_fence]}",
+            f"  {timing.ended:g} s: nothing runs here any more",
+            f"  {timing.timeout:g} s: another node may start it ({timing.slack:.3g} s to spare)",
+        ]
     return told
 
 

@@ -11,6 +11,19 @@ from tests.unit.node.test_config import DISK, MONITOR, NODES, SERVICES
 GOOD = Device((1, 7), 512, 1 << 24)
 
 
+ONE_DISK = (
+    f"conf/monitor: when {DISK} is lost while the other node is off, nobody runs p26.opensvc.com: "
+    "their lease rests on that disk alone"
+)
+LEASE = (
+    "    lease for T = 10 s: after the last heartbeat that was confirmed,",
+    "      5 s: it lapses: emergency stop",
+    "      8.5 s: what is not stopped by now: this machine is rebooted",
+    "      9.5 s: nothing runs here any more",
+    "      10 s: another node may start it (0.461 s to spare)",
+)
+
+
 def checked(
     monitor: str = MONITOR,
     services: str = SERVICES,
@@ -34,16 +47,19 @@ def checked(
 
 def test_a_sound_machine_has_nothing_to_tell_but_figures() -> None:
     found = checked()
-    assert found.problems == found.warnings == ()
+    assert found.problems == ()
+    assert [str(p) for p in found.warnings] == [ONE_DISK]
     size = codec.max_size(1, [2])
     assert found.figures == (
         "cluster ezha: 2 nodes, 4 paths, 1 service",
         f"node1: silent after T = 10 s, a heartbeat every 1 s of at most {size} bytes",
         "    net eth0:239.131.50.10:1234: DOWN after 10 s, ttl 1",
         f"    dio {DISK}:0: DOWN after 10 s, slot of 1024 bytes, {size * 100 // 1024} % used",
+        *LEASE,
         f"node2: silent after T = 10 s, a heartbeat every 1 s of at most {size} bytes",
         "    net eth0:239.131.50.10:4321: DOWN after 10 s, ttl 1",
         f"    dio {DISK}:2: DOWN after 10 s, slot of 1024 bytes, {size * 100 // 1024} % used",
+        *LEASE,
         "heartbeats are unauthenticated: whoever reaches the network or the disk can forge them",
     )
 
@@ -62,7 +78,7 @@ def test_scripts_that_cannot_run_are_problems_on_the_nodes_that_would_run_them()
     assert [str(p) for p in found.problems] == [
         "conf/services:2: script /web of service web is not executable; chmod +x it",
         "conf/services:2: check script /check of service web is not executable; chmod +x it",
-        "conf/options.toml: notify: /n is not executable; chmod +x it",
+        "conf/options.toml:1: notify: /n is not executable; chmod +x it",
     ]
 
 
@@ -72,7 +88,34 @@ def test_what_may_come_late_is_a_warning_told_once() -> None:
     assert [str(p) for p in found.warnings] == [
         "conf/monitor:1: there is no interface eth0 at present: its paths are DOWN until it comes",
         f"conf/monitor:2: device {DISK} cannot be used: No such file or directory; its paths are DOWN until it comes",
+        ONE_DISK,
     ]
+
+
+def test_where_nothing_protects_a_service_that_is_told_beforehand() -> None:
+    wires = "".join(f"{line}\n" for line in MONITOR.splitlines() if " net " in line)
+    for found in (checked(monitor=wires), checked(options='protection = "none"')):
+        assert [str(p) for p in found.warnings] == [
+            "conf/services:1: nothing protects p26.opensvc.com from running on two nodes that lose sight of each other "
+            '(protection "none"; docs/safety.md)'
+        ]
+
+
+def test_two_disks_are_better_than_one() -> None:
+    more = MONITOR + "node1 dio /dev/second 0 10\nnode2 dio /dev/second 2 10\n"
+    assert checked(monitor=more).warnings == ()
+
+
+def test_a_node_that_would_end_nothing_is_told_beforehand() -> None:
+    found = checked(options='self_fence = "stop"')
+    assert 'conf/options.toml:1: self_fence = "stop": a service that cannot be stopped in time' in "".join(
+        str(p) for p in found.warnings
+    )
+
+
+def test_a_fence_command_that_cannot_run_is_a_problem() -> None:
+    found = checked(options='self_fence = "command"\nfence_command = "/sbin/off"', scripts="is not a file")
+    assert "conf/options.toml:2: fence_command: /sbin/off is not a file" in [str(p) for p in found.problems]
 
 
 def test_offsets_must_fit_the_sectors_and_the_size_of_the_device() -> None:

@@ -70,7 +70,8 @@ def test_the_manual_names_every_key_and_its_example_is_valid() -> None:
 
 def test_the_manual_shows_what_ezha_check_prints() -> None:
     text = MANUAL.read_text()
-    assert "".join(line + "\n" for line in figures(configuration())) in text
+    # How heartbeats are signed is a matter of the keys, which this configuration has not.
+    assert "".join(line + "\n" for line in figures(configuration())[:-1]) in text
 
 
 def test_a_service_and_a_path_may_differ_from_the_rest() -> None:

@@ -79,12 +79,20 @@ def test_a_command_that_nothing_runs_is_warned_of() -> None:
 
 def test_the_timeline_of_a_node_is_told_from_its_timeout() -> None:
     found = configuration(options='protection = "disk"\nwatchdog = "/dev/watchdog"\n')
-    (told,) = timelines(found.cluster, found.options.protecting, "node1")
-    assert told == (
-        "lease (T = 10 s): renewed by every heartbeat that is confirmed; after the last one 5 s: it lapses, the "
-        "watchdog (4 s) is fed until then, emergency stop; 8.5 s: hard deadline, the machine is rebooted; 9.5 s: "
-        "nothing runs any more; 10 s: another node may start (0.461 s to spare)"
-    )
+    assert timelines(found.cluster, found.options.protecting, "node1") == [
+        "lease for T = 10 s: after the last heartbeat that was confirmed,",
+        "  5 s: it lapses, the watchdog (4 s) is fed no more: emergency stop",
+        "  8.5 s: what is not stopped by now: this machine is rebooted",
+        "  9.5 s: nothing runs here any more",
+        "  10 s: another node may start it (0.461 s to spare)",
+    ]
+    assert timelines(found.cluster, found.options.protecting, "node3") == []
+
+
+def test_the_protection_is_what_the_paths_allow_unless_it_is_named() -> None:
+    assert configuration().cluster.services[SERVICE].protection == "disk"
+    assert configuration(options='protection = ""\n').cluster.services[SERVICE].protection == "disk"
+    assert configuration(monitor=WIRES).cluster.services[SERVICE].protection == "none"
 
 
 def test_where_nothing_protects_and_where_one_disk_is_all() -> None:
