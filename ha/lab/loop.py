@@ -48,13 +48,16 @@ def attach(backing: str, label: str) -> tuple[int, str]:
 
 
 def backing_of(name: str) -> tuple[int, int, str] | None:
-    """Device and inode of the file behind ``/dev/loopN``, and its label; None where none is. Raises OSError."""
+    """Device and inode of the file behind ``/dev/loopN``, and its label; None where none is. Raises OSError.
+
+    None, too, for a file whose server has ended: the device fails all that is asked of it, and goes with its last user.
+    """
     device = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
     try:
         raw = bytearray(_INFO.size)
         fcntl.ioctl(device, _LOOP_GET_STATUS64, raw)
     except OSError as error:
-        if error.errno == errno.ENXIO:
+        if error.errno in (errno.ENXIO, errno.ENOTCONN):
             return None
         raise
     finally:
