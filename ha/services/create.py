@@ -84,7 +84,7 @@ def _interview(ini: Ini, path: str, name: str, ask: Ask) -> None:
             continue
         number = sum(section.startswith(f"{group}#") for section in ini.sections)
         section = f"{group}#{number}"
-        kind = ask(f"{section} type ({', '.join(filter(None, kinds(group))) or 'empty: none'}) ")
+        kind = ask(f"{section} type ({', '.join(kinds(group)) or 'empty: none'}) ")
         try:
             cls = driver(group, kind)
             if kind:
