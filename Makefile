@@ -59,7 +59,7 @@ lint: setup ## ruff, mypy --strict, import contracts, shell scripts
 
 .PHONY: bench
 bench: setup ## The full measurements of docs/performance.md (25 minutes)
-	@tools/system-packages keepalived
+	@tools/system-packages keepalived pg_createcluster=postgresql $(AGENTS)
 	$(BIN)/python -m bench
 
 .PHONY: docs

@@ -21,7 +21,7 @@ _SERVICE = "svc0000"
 _MOUNT = "/run/database"
 """In a folder of each node's own."""
 _DATA = f"{_MOUNT}/data"
-_BIN = "/usr/lib/postgresql/15/bin"
+_BIN = str(max(Path("/usr/lib/postgresql").glob("*/bin"), default="/usr/lib/postgresql/bin"))
 _WRITERS = 4
 _LOAD_S = 2.0
 _PATIENCE_S = 60.0
