@@ -6,15 +6,20 @@ older changes anything again, whoever sends it. What was sent while nobody was l
 may say that a node holds a service, and then it counts; that it does not, never, before it answers our present life
 (``ha.fsm.evidence``).
 
-This module knows no time and no service.
+This module knows no clock and no service.
 """
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 from ha.fsm.message import MAX_COUNTER, Heartbeat, Incarnation
 
 BELIEVED_COUNTER = MAX_COUNTER - 2**20
 """No node ever counts its starts that far: whoever says so forges, and the rest must do for all starts to come."""
+
+MARKS_A_TIMEOUT = 8
+MARKS = 64
+"""Of eight timeouts: what is older is older still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +43,32 @@ def last_heard(node: str, newest: Heartbeat | None, before: LastHeard | None) ->
     if newest is None or newest.incarnation.counter > BELIEVED_COUNTER:
         return before
     return LastHeard(node, newest.incarnation, newest.seq)
+
+
+@dataclass(slots=True)
+class Firsts:
+    """When messages of one life came first, as far as it matters: a few of them, with times between.
+
+    Another copy of a message shows that its path works only while the message is fresh.
+    """
+
+    _marks: deque[tuple[int, float]] = field(default_factory=deque)
+    """Sequence number and arrival, ascending."""
+
+    def add(self, seq: int, arrival: float, timeout: float) -> None:
+        """``timeout``: of the path with the shortest one; an eighth of it is as near as times are kept."""
+        if not self._marks or arrival >= self._marks[-1][1] + timeout / MARKS_A_TIMEOUT:
+            self._marks.append((seq, arrival))
+            if len(self._marks) > MARKS:
+                self._marks.popleft()
+
+    def heard(self, seq: int) -> float:
+        """When ``seq`` had come at the latest; the end of all times where that is not known."""
+        for marked, arrival in self._marks:
+            if marked >= seq:
+                return arrival
+        return float("inf")
+
+    def clear(self) -> None:
+        """Another life: its numbers begin anew."""
+        self._marks.clear()

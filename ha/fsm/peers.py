@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from ha.fsm.config import PathConfig
-from ha.fsm.freshness import LastHeard, older
+from ha.fsm.freshness import Firsts, LastHeard, older
 from ha.fsm.message import Ack, Heartbeat, Incarnation, ServiceEntry
 
 
@@ -61,6 +61,8 @@ class Peer:
     entries: dict[int, ServiceEntry] = field(default_factory=dict)
     verdicts: dict[tuple[object, ...], Any] = field(default_factory=dict)
     """``ha.fsm.evidence``'s own, on the newest message: a thousand services that lose a node get the same verdict."""
+    firsts: Firsts = field(default_factory=Firsts)
+    """When its messages of this incarnation came first, on any path."""
     before: LastHeard | None = None
     """What an earlier nmond of this node had heard last of it: counts until something is heard."""
     _described: tuple[float, list[PeerPath], tuple[str, ...]] | None = None
@@ -127,13 +129,18 @@ class Peer:
                 return Heard.CONFLICT
             for each in self.paths:
                 each.seq = 0
+            self.firsts.clear()
         path = self.paths[index]
         if message.seq <= path.seq:
             return Heard.STALE
+        late = self.newest is not None and known == message.incarnation and message.seq <= self.newest.seq
+        if late and self.firsts.heard(message.seq) < arrival - path.config.timeout:
+            return Heard.STALE  # A path that brings nothing newer is DOWN, whoever sends again what others brought.
         path.seq, path.last, path.up = message.seq, arrival, True
         self._described = None
-        if known == message.incarnation and self.newest is not None and message.seq <= self.newest.seq:
+        if late:
             return Heard.KNOWN
+        self.firsts.add(message.seq, arrival, min(each.config.timeout for each in self.paths))
         if self.newest is None or message.services is not self.newest.services:
             self.entries = {entry.id: entry for entry in message.services}
         self.newest, self.arrival, self.silent = message, arrival, False

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from ha.fsm.events import MessageReceived, OwnSlot
-from ha.fsm.freshness import BELIEVED_COUNTER, LastHeard, last_heard, older
+from ha.fsm.freshness import BELIEVED_COUNTER, MARKS, Firsts, LastHeard, last_heard, older
 from ha.fsm.message import Heartbeat, Incarnation
 from ha.fsm.record import NodeRecord
 from ha.fsm.states import Action, State
@@ -199,3 +199,36 @@ def test_a_number_that_nobody_could_go_above_is_not_remembered() -> None:
     before = LastHeard("node2", Incarnation(4, 9), 50)
     assert last_heard("node2", message(BELIEVED_COUNTER + 1, 1, 1), before) == before
     assert last_heard("node2", None, None) is None
+
+
+# ------------------------------------------------------------------------------------------- a path that is cut
+
+
+def test_what_came_on_another_path_long_ago_makes_no_path_look_alive() -> None:
+    """A stranger carries what the disk brought to the network that is cut: the path stays DOWN."""
+    cluster = two()
+    cluster.cut.add(("node2", "node1", 0))
+    cluster.run(3 * T)
+    host = cluster.hosts["node1"]
+    path = host.engine.peers["node2"].paths[0]
+    assert not path.up
+    old = [m for m in cluster.tape["node2"] if m.seq > path.seq]
+    cluster.tape["node2"] = []
+    for each in old[: len(old) // 2]:
+        cluster.feed("node1", MessageReceived(each, cluster.config.paths_of("node2")[0].id, cluster.now))
+    assert not path.up
+    cluster.feed("node1", MessageReceived(old[-1], cluster.config.paths_of("node2")[0].id, cluster.now))
+    assert path.up
+
+
+def test_times_of_first_arrival() -> None:
+    firsts = Firsts()
+    for seq in range(1, 1000):
+        firsts.add(seq, seq * 0.1, 8.0)
+    assert firsts.heard(999) == float("inf")  # newer than the last that is kept: fresh in any case
+    assert firsts.heard(950) == pytest.approx(95.4)  # at most a second too late, an eighth of the timeout
+    assert firsts.heard(1) == firsts.heard(300) == pytest.approx(36.3)  # so old that it does not matter how old
+    assert firsts.heard(1000) == float("inf")
+    assert len(firsts._marks) <= MARKS
+    firsts.clear()
+    assert firsts.heard(1) == float("inf")
