@@ -456,7 +456,8 @@ class Engine(Hearing):
             paths = [replace(kept[p.text], config=p) if p.text in kept else PeerPath(p) for p in config.paths_of(name)]
             if old is not None:
                 old.paths, old.timeout = paths, config.timeout_of(name)
-            before = self._heard_before.get(name)
+            # The seconds of an original node do not compare with what it said as a node of ezha.
+            before = None if config.is_original(name) else self._heard_before.get(name)
             self.peers[name] = old or Peer(name, config.timeout_of(name), now, paths, before=before)
         for name, counter, seq, why in self._down_before:
             if name in self.peers and name not in peers:

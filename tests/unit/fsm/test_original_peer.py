@@ -8,6 +8,7 @@ from ha.fsm import original
 from ha.fsm.config import OPENHA, ClusterConfig
 from ha.fsm.engine import Engine
 from ha.fsm.events import Command, ConfigChanged, Effects, Ended, Event, MessageReceived, RunScript, ScriptEnded, Tick
+from ha.fsm.freshness import LastHeard
 from ha.fsm.message import Incarnation
 from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.states import Action, ScriptKind, State
@@ -29,10 +30,16 @@ CONFIG = speaking(own_config(timeout=T))
 class Beside:
     """``node`` runs ezha, the other one is an original node that says what the test says, once a second."""
 
-    def __init__(self, node: str = "node1", state: State = State.STOPPED, config: ClusterConfig = CONFIG) -> None:
+    def __init__(
+        self,
+        node: str = "node1",
+        state: State = State.STOPPED,
+        config: ClusterConfig = CONFIG,
+        record: NodeRecord | None = None,
+    ) -> None:
         self.now, self.seconds, self.tick, self.config = 1000.0, 5000, 1, config
         self.other = "node2" if node == "node1" else "node1"
-        record = NodeRecord(1, (ServiceRecord("web", state),))
+        record = record or NodeRecord(1, (ServiceRecord("web", state),))
         self.engine = Engine(config, node, record, Incarnation(2, 7), self.now, boot=False)
         self.said: State | None = None
         self.started: list[ScriptKind] = []
@@ -219,6 +226,15 @@ def test_a_claim_goes_on_over_an_exec() -> None:
     assert beside.started == []
     beside.run(0.4)
     assert beside.state is State.STARTED
+
+
+def test_what_a_node_of_ezha_said_before_does_not_make_an_original_one_of_its_name_deaf() -> None:
+    heard = LastHeard("node2", Incarnation(9, 77), 2**39)
+    record = NodeRecord(1, (ServiceRecord("web", State.FROZEN_STOP),), heard=(heard,))
+    beside = Beside(record=record)
+    beside.say(State.STARTED)
+    assert beside.engine.peer_state("node2", "web") is State.STARTED
+    assert beside.engine.record().heard == ()
 
 
 def test_a_peer_that_speaks_another_language_from_now_on_is_listened_to_anew() -> None:
