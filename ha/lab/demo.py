@@ -1,4 +1,4 @@
-"""The demonstration: two nodes, a web server with a floating address, and a power failure, seen from outside.
+"""The demonstration: two nodes, a service (address, file system, web server), and a power failure, seen from outside.
 
 Drives a lab of its own through ezha's own commands, and measures with nothing of ezha's: a visitor on the network
 (``ha.lab.visitor``), and the moment at which the service's script is called. Shows through ``Show``; knows no terminal.
@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -26,13 +27,52 @@ from ha.lab.switch import BRIDGE
 ADDRESS, PORT = "192.168.100.201", 80
 SERVICE = "web"
 _ACTIVE, _OTHER = "node1", "node2"
-_SCRIPT = f"/etc/opensvc/{SERVICE}.cluster"
+_ETC = "/etc/opensvc"
+_SCRIPT = f"{_ETC}/{SERVICE}.noted"
 _CALLS = f"/var/log/{SERVICE}.calls"
 _WRAPPER = f"""#!/bin/sh
-# Notes when it is called; the example does the rest.
+# Notes when it is called; the service's own link does the rest.
 echo "$(date +%s.%N) $1" >>{_CALLS}
-exec /bin/sh {PREFIX}/doc/examples/web.cluster "$@"
+exec {_ETC}/{SERVICE}.cluster "$@"
 """
+_MOUNT_POINT = f"/run/{SERVICE}"
+_PAGE = "<html><body>It Works! (NODE)</body></html>\n"
+_DISK_BYTES = 8 * 1024 * 1024
+_SERVER = """\
+# The application of the service: a page from its file system, with the name of the node that answers.
+import http.server, socket, sys
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        with open(sys.argv[1] + "/index.html") as file:
+            body = file.read().replace("NODE", socket.gethostname()).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+http.server.ThreadingHTTPServer(("", int(sys.argv[2])), Page).serve_forever()
+"""
+_RESOURCES = f"""
+[ip#0]
+ipname = {ADDRESS}
+ipdev = eth0
+
+[app#0]
+type = simple
+start = {sys.executable} -IS {_ETC}/{SERVICE}.server {_MOUNT_POINT} {PORT}
+
+[sync#i0]
+disable = True
+
+[hb#0]
+type = OpenHA
+"""
+_DISK = "disk-of-the-service"
 _STEP_S = 10.0
 """Each step takes well under a second; this is for a machine that is busy with other things."""
 _POLL_S = 0.02
@@ -87,12 +127,13 @@ def run(show: Show, timeout_s: float = 2.0) -> Takeover:
     folder = tempfile.mkdtemp(prefix="ezha-demo-")
     lab = Lab(f"{folder}/lab")
     try:
-        return _Demo(lab, show, timeout_s).run()
+        return _Demo(lab, show, timeout_s, folder).run()
     finally:
         # Whoever is impatient must not keep a lab for it.
         before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             lab.down()
+            _detach(f"{folder}/{_DISK}")
             shutil.rmtree(folder)
         finally:
             for number, handler in before.items():
@@ -100,8 +141,10 @@ def run(show: Show, timeout_s: float = 2.0) -> Takeover:
 
 
 class _Demo:
-    def __init__(self, lab: Lab, show: Show, timeout_s: float) -> None:
+    def __init__(self, lab: Lab, show: Show, timeout_s: float, folder: str) -> None:
+        """``folder``: both nodes see it, as they would a shared disk."""
         self._lab = lab
+        self._folder = folder
         self._show = show
         self._timeout_s = timeout_s
         self._begun = visitor.now()
@@ -131,11 +174,14 @@ class _Demo:
         )
         self._lab.up(2, self._timeout_s, start=True)
         self._tell("node1 and node2 are up, ezha runs on both")
+        device = _storage(self._folder)
         for node in (_ACTIVE, _OTHER):
-            path = f"{self._lab.files(node)}{_SCRIPT}"
-            with open(path, "w", encoding="ascii") as file:
-                file.write(_WRAPPER)
-            os.chmod(path, 0o755)  # noqa: S103  # a program of the node's root
+            etc = f"{self._lab.files(node)}{_ETC}"
+            _write(f"{etc}/{SERVICE}.conf", f"[DEFAULT]\nnodes = {_ACTIVE} {_OTHER}\n{device}{_RESOURCES}")
+            _write(f"{etc}/{SERVICE}.server", _SERVER)
+            _write(f"{self._lab.files(node)}{_SCRIPT}", _WRAPPER, 0o755)
+            for link in ("cluster", "stonith"):
+                os.symlink(f"{PREFIX}/bin/svcmgr", f"{etc}/{SERVICE}.{link}")
             self._run(node, f"service -a {SERVICE} {_SCRIPT} {_ACTIVE} {_OTHER} /bin/true")
             self._read[node] = 0
             self._seen.states[node] = "FROZEN_STOP"
@@ -170,6 +216,7 @@ class _Demo:
             patience,
         )
         self._run(_OTHER, "service -s")
+        self._run(_OTHER, f"svcmgr -s {SERVICE} print status")
         self._run(_OTHER, f"ezha why {SERVICE} --last 4")
         return Takeover(
             node=_OTHER,
@@ -303,3 +350,37 @@ def _node_of(body: str) -> str:
     """``node1`` of ``It Works! (node1)``."""
     found = re.search(r"\((\w+)\)", body)
     return found[1] if found else ""
+
+
+def _storage(folder: str) -> str:
+    """The sections of the service's file system: on a disk that both nodes see or, without root, of a folder."""
+    page = f"{folder}/page"
+    os.mkdir(page)
+    _write(f"{page}/index.html", _PAGE)
+    if os.geteuid() != 0 or not os.path.exists("/dev/loop-control"):
+        return f"\n[fs#0]\ntype = bind\ndev = {page}\nmnt = {_MOUNT_POINT}\n"
+    disk, device = f"{folder}/{_DISK}", f"/dev/mapper/{SERVICE}"
+    argv = ["mkfs.ext3", "-q", "-d", page, disk, f"{_DISK_BYTES // 1024}k"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    except OSError as error:
+        raise LabError(f"{argv[0]}: {error.strerror}; on Debian: apt install e2fsprogs") from None
+    if done.returncode:
+        raise LabError(f"{argv[0]} {disk}: {done.stderr.strip()}")
+    disk_section = f"\n[disk#0]\ntype = loop\nfile = {disk}\ndev = {device}\n"
+    return f"{disk_section}\n[fs#0]\ntype = ext3\ndev = {device}\nmnt = {_MOUNT_POINT}\n"
+
+
+def _detach(disk: str) -> None:
+    """A node that lost its power leaves its loop device to the machine."""
+    if not os.path.exists(disk):
+        return
+    argv = ["losetup", "--associated", disk, "--noheadings", "--raw", "--output", "NAME"]
+    for name in subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split():
+        subprocess.run(["losetup", "--detach", name], capture_output=True, check=True)
+
+
+def _write(path: str, text: str, mode: int = 0o644) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+    os.chmod(path, mode)
