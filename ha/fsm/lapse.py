@@ -37,7 +37,8 @@ class Lapses(Conduct):
             if lapsing is not None and not lapsing.standing and self.services[name].lapsed_at is None:
                 # One that this nmond knows of no end of has its emergency stop from now on.
                 ended = now if lapsing.until == NEVER else min(lapsing.until, now)
-                self._lapse(name, ended, "the lease has lapsed", now)
+                reason = self.no_standing(name).partition(": ")[2]
+                self._lapse(name, ended, f"the lease has lapsed: {reason}" if reason else "the lease has lapsed", now)
         for name in self._lapsed:
             if now >= self._hard_deadline(name):
                 self._end_machine(name, now)
@@ -72,7 +73,8 @@ class Lapses(Conduct):
             self._kills.append(KillScript(name, job.id, force=True))
             deadline = now + service.config.kill_grace
             self._put(name, replace(service, job=replace(job, killed=2, deadline=deadline)))
-        self._trigger(name, Trigger.LAPSE, now, Facts(busy=job is not None), why=why)
+        paths = tuple(text for peer in self._others(service) for text in peer.describe_paths(now))
+        self._trigger(name, Trigger.LAPSE, now, Facts(busy=job is not None), why=why, evidence=paths)
 
     def _end_machine(self, name: str, now: float) -> None:
         """Rule 4: it was not stopped in time."""

@@ -4,13 +4,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from ha.cli.client import ask
 from ha.cli.guard import CliError, complain, say
 from ha.cli.options import Parser, integer
 from ha.cli.place import layout
 from ha.node.history import MAX_TAIL, sentences, tail
+from ha.node.layout import Layout
 from ha.node.names import name_trouble
 
 _LAST = 10
+
+
+def _waits(place: Layout, service: str) -> str:
+    """Why nothing happens to the service at present, where nmond is there to say so."""
+    try:
+        services = ask(place, {"op": "status"})["services"]
+    except CliError:
+        return ""
+    found = next((each for each in services if each["name"] == service), None)
+    return f"{found['state']}: {found['waits']}" if found and found.get("waits") else ""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -34,6 +46,8 @@ def run(argv: Sequence[str]) -> int:
         say(json.dumps([asdict(entry) for entry in told.entries], indent=2))
     elif told.entries:
         say("\n".join(sentences(told.entries)))
+        if options.service and (now := _waits(place, options.service)):
+            say(f"now: {now}")
     if not told.entries:
         what = f"of service {options.service}" if options.service else "yet"
         raise CliError(f"nothing is told {what} in {place.history}")
