@@ -21,6 +21,9 @@ def counters(node: Node) -> dict[str, float]:
         "notify_run": node.notifier.told,
         "notify_failed": node.notifier.failed,
         "notify_dropped": node.notifier.dropped,
+        "fencings_done": node.outside.fencer.done,
+        "fencings_failed": node.outside.fencer.failed,
+        "etcd_process_restarts": node.outside.arbiter.restarts,
     }
     for name, count in sorted(driver.engine.counters.items()):
         told[f"engine_{name}"] = count
@@ -56,6 +59,7 @@ def gauges(node: Node) -> dict[str, float]:
         "guard_promise": int(node.guarding.promise),
         "guardian_restarts": node.guarding.restarts,
         "persist_trouble": 1.0 if driver.trouble else 0.0,
+        "etcd_trouble": 1.0 if node.outside.arbiter.trouble else 0.0,
         "handover_silence_seconds": round(node.handover_silence, 6),
     }
     for path in node.workers.describe(driver.engine.path_state):

@@ -34,6 +34,7 @@ class Outside:
         engine: Callable[[], Engine],
         post: Callable[[Fenced | Arbitrated], None],
         tell: Callable[[Note], None],
+        prompt: Callable[[], None],
     ) -> None:
         self._node = node
         self._configuration = configuration
@@ -48,7 +49,7 @@ class Outside:
             ended=post,
             tell=tell,
         )
-        self.arbiter = Arbiter(loop, node, f"{layout.run}/etcd", layout.bin, log, post)
+        self.arbiter = Arbiter(loop, node, f"{layout.run}/etcd", layout.bin, log, post, prompt)
 
     def use(self) -> None:
         """What the configuration says now."""

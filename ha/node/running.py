@@ -95,6 +95,7 @@ class Node:
             engine=lambda: self.driver.engine,
             post=self._post,
             tell=self.tell,
+            prompt=lambda: self.prompt(),
         )
         history = History(layout.history, name)
         self.outbox = Outbox(name, store, history, self.notifier, log, loop.clock)

@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ class Member:
     def __init__(self, folder: Path, name: str, client: int, peer: int, extra: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.name = name
-        self.endpoint = Endpoint("127.0.0.1", client, "--cert-file" in extra)
+        self.endpoint = Endpoint("127.0.0.1", client, "--auto-tls" in extra)
         self.peer = f"http://127.0.0.1:{peer}"
         self._extra = extra
         self.process: subprocess.Popen[bytes] | None = None
@@ -60,8 +61,11 @@ class Member:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def ask(self, what: str, question: dict[str, object], timeout: float = 1.0) -> dict[str, object]:
-        """Over plain HTTP, without what is tested. Raises OSError."""
+        """Without what is tested. Raises OSError."""
         line = http.client.HTTPConnection("127.0.0.1", self.endpoint.port, timeout=timeout)
+        if self.endpoint.tls:
+            trusting = ssl._create_unverified_context()
+            line = http.client.HTTPSConnection("127.0.0.1", self.endpoint.port, timeout=timeout, context=trusting)
         try:
             line.request("POST", f"/v3/{what}", json.dumps(question))
             answer: dict[str, object] = json.loads(line.getresponse().read())
@@ -69,9 +73,22 @@ class Member:
         finally:
             line.close()
 
+    @property
+    def certificate(self) -> Path:
+        """Of a member with ``--auto-tls``: made by itself, and signed by itself."""
+        return self.folder / self.name / "fixtures" / "client" / "cert.pem"
+
     def leads(self) -> bool:
         status = self.ask("maintenance/status", {})
         return status["header"]["member_id"] == status.get("leader")  # type: ignore[index]
+
+    def serves(self) -> bool:
+        """Or says that it would, to a user."""
+        try:
+            answer = self.ask("kv/range", {"key": "eA=="})
+        except (OSError, ValueError, http.client.HTTPException):
+            return False
+        return "header" in answer or "user name is empty" in str(answer.get("message"))
 
     def send(self, number: int) -> None:
         assert self.process is not None
@@ -106,13 +123,9 @@ class Servers:
         """Until a quorum answers."""
         end = time.monotonic() + START_S
         for member in self.members:
-            while True:
-                try:
-                    if "header" in member.ask("kv/range", {"key": "eA=="}):
-                        break
-                except (OSError, ValueError, http.client.HTTPException):
-                    assert time.monotonic() < end, f"{member.name} does not answer: {member.folder}/{member.name}.log"
-                    time.sleep(0.02)
+            while not member.serves():
+                assert time.monotonic() < end, f"{member.name} does not answer: {member.folder}/{member.name}.log"
+                time.sleep(0.02)
 
     def leader(self) -> Member:
         return next(member for member in self.members if member.process is not None and member.leads())

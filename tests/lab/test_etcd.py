@@ -10,8 +10,10 @@ import pytest
 
 from ha.fsm.events import Arbitrate, Arbitrated
 from ha.fsm.timing import Timing
+from ha.node.arbiter.answers import RefusedError
 from ha.node.arbiter.arbiter import Arbiter, Terms
 from ha.node.arbiter.arithmetic import ttl
+from ha.node.arbiter.gateway import Gateway
 from ha.node.arbiter.memory import Memory
 from ha.node.clock import now as boottime
 from ha.node.config.etcd import EtcdOptions
@@ -272,3 +274,38 @@ def test_an_etcd_that_was_emptied_has_no_second_owner_in_its_time(tmp_path: Path
         assert any("may have forgotten" in a.detail for a in alone.two.heard)
     finally:
         os.kill(alone.one.arbiter.pid, signal.SIGCONT)
+
+
+def test_with_certificates_and_a_user(tmp_path: Path) -> None:
+    """And a member that forgets its tokens when it is started again."""
+    secret = tmp_path / "password"
+    secret.write_text("s3cret\n")
+    secret.chmod(0o600)
+    with servers(tmp_path, 1, ("--auto-tls",)) as cluster:
+        member = cluster.members[0]
+        for what, question in (
+            ("auth/user/add", {"name": "root", "password": "s3cret"}),
+            ("auth/user/grant", {"user": "root", "role": "root"}),
+            ("auth/enable", {}),
+        ):
+            assert "header" in member.ask(what, question)
+        more = {"cacert": str(member.certificate), "user": "root", "password_file": str(secret)}
+        etcd = Gateway(EtcdOptions(cluster.endpoints, **more), 5.0)
+        try:
+            (etcd.cluster,) = etcd.identify().values()  # type: ignore[assignment]
+            assert etcd.range("/ezha/")[1] == {}
+            _, lease, _ = etcd.grant(5)
+            assert etcd.put("/ezha/web", b"x", lease).done
+            member.kill()
+            member.start(cluster.initial, "existing")
+            cluster.wait()
+            assert etcd.keepalive(lease)[1] == 5
+            assert list(etcd.range("/ezha/")[1]) == ["/ezha/web"]
+            secret.write_text("wrong")
+            etcd._token = ""
+            with pytest.raises(RefusedError, match="invalid user ID or password"):
+                etcd.range("/ezha/")
+        finally:
+            etcd.close()
+        stranger = Gateway(EtcdOptions(cluster.endpoints), 5.0)
+        assert "cannot be trusted: self-signed certificate" in str(stranger.identify())

@@ -45,15 +45,26 @@ class Arbiter:
     """``ask`` and ``use`` return at once."""
 
     def __init__(
-        self, loop: Loop, node: str, memory: str, bin_dir: str, log: Log, tell: Callable[[Arbitrated], None]
+        self,
+        loop: Loop,
+        node: str,
+        memory: str,
+        bin_dir: str,
+        log: Log,
+        tell: Callable[[Arbitrated], None],
+        prompt: Callable[[], None] = lambda: None,
     ) -> None:
-        """``memory``: the path of the file in which is kept what was seen of etcd."""
+        """``memory``: the path of the file in which is kept what was seen of etcd. ``prompt`` is called in the process,
+        to make it as prompt as nmond is: a renewal that comes late is a lapse."""
         self._loop = loop
         self._node = node
         self._memory = memory
         self._bin = bin_dir
         self._log = log
         self._tell = tell
+        self._prompt = prompt
+        self._ours: dict[str, bool] = {}
+        """What was said last of each service."""
         self._terms: Terms | None = None
         self._timeout_of: Callable[[str], float] = lambda service: 10.0
         self._incarnation = ""
@@ -138,6 +149,7 @@ class Arbiter:
         from ha.node.arbiter.process import serve
 
         setproctitle(f"{self._bin}/nmond (etcd)")
+        self._prompt()
         timeout = request_timeout(Timing(terms.shortest), terms.period, len(terms.options.endpoints))
         serve(
             theirs,
@@ -259,6 +271,9 @@ class Arbiter:
             self._say(word)
             return
         self._backoff = 0.0
+        if not word.ours or not self._ours.get(word.service, False):
+            self._log.info(f"{word.service}: {'ours' if word.ours else 'not ours'} in etcd: {printable(word.detail)}")
+        self._ours[word.service] = word.ours
         # A moment that is still to come would make a service ours for longer than etcd said.
         asked = min(word.asked, self._loop.clock())
         self._tell(Arbitrated(word.service, word.ours, asked, printable(word.detail)))

@@ -24,6 +24,7 @@ from ha.node.trust import require_trust
 
 T = TypeVar("T")
 MAX_PASSWORD: Final = 1024
+_CLOSED: Final = (http.client.RemoteDisconnected, ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class UnavailableError(Exception):
@@ -150,9 +151,9 @@ class Gateway:
         except TimeoutError:
             self._close(endpoint)
             raise _FailedError(f"does not answer within {self.timeout:.3g} s") from None
-        except ssl.SSLError as error:
+        except ssl.SSLCertVerificationError as error:
             self._close(endpoint)
-            raise _FailedError(f"cannot be trusted: {error.reason or error}") from None
+            raise _FailedError(f"cannot be trusted: {error.verify_message}") from None
         except (OSError, http.client.HTTPException) as error:
             self._close(endpoint)
             raise _FailedError(f"does not answer: {getattr(error, 'strerror', None) or error or 'closed'}") from None
@@ -164,7 +165,7 @@ class Gateway:
         kept = endpoint in self._lines
         try:
             status, data = self._once(endpoint, what, question, headers)
-        except (http.client.RemoteDisconnected, ConnectionError):
+        except _CLOSED:
             if not kept:
                 raise
             # The member closed a connection that nothing was said on for long: that says nothing about the member.
