@@ -187,7 +187,16 @@ class Engine(Hearing):
             case Leave():
                 self.leaving, self._entries = True, None
                 self._mark(self.services)
+                self._warn_of_frozen()
         return self._finish(now)
+
+    def _warn_of_frozen(self) -> None:
+        """What is frozen where it runs stays up when this node leaves, which an original node does not respect."""
+        for name, service in self.services.items():
+            takers = [peer.name for peer in self._others(service) if original.is_original(peer)]
+            if takers and service.state is State.FROZEN_START:
+                text = f"it stays up here, frozen, and {takers[0]} runs OpenHA, which takes over whatever falls silent"
+                self._note(NoteKind.ALERT, name, f"{text}: stop it here first")
 
     def _on_end(self, end: ScriptEnded, now: float) -> None:
         if end.job == ORPHAN and end.service in self._orphans:

@@ -135,7 +135,7 @@ def _warn_of_originals(configuration: Configuration, places: _Places, report: Re
     longest = max(cluster.timeout_of(node) for node in cluster.nodes)
     told = "OpenHA's messages are not signed and not acknowledged, and there is no lease"
     harm = f"where every path is cut, or a node is paused for longer than {longest:g} s, both nodes may run a service"
-    report.warn(places.monitor_file, places.path(place), f'wire = "openha": {told}: {harm}; see doc/migration.md')
+    report.warn(places.monitor_file, places.path(place), f'wire = "openha": {told}: {harm}; see docs/migration.md')
     text = (
         "a start waits 5 s, and nobody takes over from a node that falls silent as a service is frozen there, or starts"
     )

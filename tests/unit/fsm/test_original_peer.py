@@ -7,7 +7,19 @@ import pytest
 from ha.fsm import original
 from ha.fsm.config import OPENHA, ClusterConfig
 from ha.fsm.engine import Engine
-from ha.fsm.events import Command, ConfigChanged, Effects, Ended, Event, MessageReceived, RunScript, ScriptEnded, Tick
+from ha.fsm.events import (
+    Command,
+    ConfigChanged,
+    Effects,
+    Ended,
+    Event,
+    Leave,
+    MessageReceived,
+    NoteKind,
+    RunScript,
+    ScriptEnded,
+    Tick,
+)
 from ha.fsm.freshness import LastHeard
 from ha.fsm.message import Incarnation
 from ha.fsm.record import NodeRecord, ServiceRecord
@@ -208,6 +220,16 @@ def test_a_node_that_was_given_the_service_has_it_and_the_mark_of_the_stop_goes(
     assert beside.replies[-1] == (True, "STARTED on node2")
     assert not beside.engine.services["web"].record.demoted
     assert not beside.engine.services["web"].last_ran
+
+
+def test_a_node_that_leaves_says_that_what_it_leaves_frozen_will_be_taken_over() -> None:
+    beside = Beside()
+    beside.say(State.STOPPED)
+    beside.run(GRACE + 0.2)
+    beside.ask(Action.FREEZE_START)
+    effects = beside.engine.handle(Leave(), beside.now)
+    told = [note.text for note in effects.notes if note.kind is NoteKind.ALERT]
+    assert told[0].startswith("it stays up here, frozen, and node2 runs OpenHA")
 
 
 def test_what_waits_says_for_how_long() -> None:

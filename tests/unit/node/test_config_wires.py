@@ -120,7 +120,7 @@ def test_ezha_check_says_what_is_not_protected_meanwhile() -> None:
     assert found.problems == ()
     told = [str(warning) for warning in found.warnings if "wire" in str(warning)]
     assert told[0].startswith('conf/monitor:1: wire = "openha": OpenHA\'s messages are not signed and not acknowledged')
-    assert "a node is paused for longer than 10 s, both nodes may run a service; see doc/migration.md" in told[0]
+    assert "a node is paused for longer than 10 s, both nodes may run a service; see docs/migration.md" in told[0]
     assert "a start waits 5 s" in told[1]
     assert len(told) == 2
 
