@@ -6,7 +6,7 @@ the moments between two effects at which a crash may come. The order of a turn i
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Protocol
 
@@ -41,6 +41,7 @@ from ha.fsm.record import NodeRecord
 from ha.fsm.service import ORPHAN
 from ha.fsm.states import Promise, ScriptKind, State
 from ha.heartbeats.codec import CodecError, decode, encode
+from ha.heartbeats.keys import Key, KeyRing
 from ha.heartbeats.path import PathLine
 from ha.node import originals, recordfile
 from ha.node.beginning import first_engine
@@ -67,7 +68,10 @@ LISTENER_RESTART_S = (0.05, 0.2)
 _ROUNDING_S = 1e-6
 """A timer must not fire a rounding error too early, and again and again."""
 _LAYOUT = Layout()
-_read = lru_cache(maxsize=64)(decode)
+_KEY = Key(bytes(range(32)))
+_RING = KeyRing((_KEY,), _KEY.id, unsigned=False)
+"""The nodes sign, and take nothing else: strangers know the format, not the key (docs/security.md)."""
+_read = lru_cache(maxsize=64)(partial(decode, keys=_RING))
 _NOTHING: Mapping[int, State] = MappingProxyType({})
 
 
@@ -330,12 +334,12 @@ class Nmond:
     def deaf(self) -> bool:
         return self.machine.agenda.now < self._deaf_until
 
-    def own(self, data: bytes) -> Incarnation | None:
+    def own(self, data: bytes) -> Heartbeat | None:
         try:
             message = _read(data) if any(data) else None
         except CodecError:
             return None
-        return message.incarnation if message is not None and message.node == self.engine.id else None
+        return message if message is not None and message.node == self.engine.id else None
 
     def stored(self, message: Heartbeat) -> None:
         self._ear.stored(self.machine, message)
@@ -372,8 +376,8 @@ class Nmond:
         self._deaf_until = self.machine.agenda.now + self.machine.draw.between(*LISTENER_RESTART_S)
 
     def forged(self, about: str, service: str, state: State) -> bytes:
-        """As of a life of ``about`` later than any heard, that acknowledges all it should: without a key nobody can
-        tell."""
+        """As of a life of ``about`` later than any heard, that acknowledges all it should: only the signature is
+        missing."""
         config, engine = self.config, self.engine
         peer = engine.peers.get(about)
         life = peer.newest.incarnation.counter + 1 if peer is not None and peer.newest is not None else 1
@@ -564,7 +568,7 @@ class Nmond:
     def _bytes_of(self, message: Heartbeat) -> bytes:
         name = self.machine.name
         if not self.config.is_original(name):
-            return encode(message)
+            return encode(message, keys=_RING)
         return originals.compose(message, self.config, name, self._epoch + self.machine.now())
 
     def _transmit(self) -> None:
