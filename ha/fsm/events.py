@@ -82,6 +82,8 @@ class OwnSlot:
     index: int
     found: Incarnation | None
     """Of the message of ours that is in it; None: there is none."""
+    seq: int = 0
+    """Of that message."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,11 @@ class Outgoing:
         told.append((seq, at))
         return True
 
+    def newest(self, index: int) -> int:
+        """The newest message that line ``index`` has confirmed; 0: none that still matters."""
+        told = self.confirmed.get(index)
+        return told[-1][0] if told else 0
+
     def known_since(self, seq: int, lines: Iterable[int]) -> float:
         """Since when message ``seq`` or a later one is on one of these disks; ``FOREVER``: it is on none."""
         known = FOREVER

@@ -39,6 +39,8 @@ class Standings(Ledger):
         """By own line: our newest sequence number when it was opened last. Acknowledged later ones prove it shared."""
         self._shared_once: set[str] = set()
         """Lines, as text, where a peer once acknowledged a block: with our last message found there, proven again."""
+        self._mixed: dict[int, None] = {}
+        """Own lines that were another disk for a while in this incarnation."""
         self._before = 0
         """Counter of our incarnation before this one."""
         self._devices: frozenset[str] = frozenset()
@@ -197,6 +199,8 @@ class Standings(Ledger):
                 )
                 self._alert(f"slot_foreign {peer.name}", now, text)
             return
+        if event.view is SlotView.EMPTY and path.seq:
+            return  # what was read there before is gone: it was cleared, or this is another disk
         path.read = max(path.read, event.begun)
         if peer.silent and before < peer.quiet_at <= peer.looked(self._devices):
             self._mark(self._neighbours[peer.name])
@@ -208,8 +212,14 @@ class Standings(Ledger):
         if event.index >= len(own):
             return
         index, found = event.index, event.found
-        if found == self.incarnation and index in self._shared:
-            return
+        if index in self._shared:
+            if found == self.incarnation and event.seq >= self.outgoing.newest(index):
+                return
+            # It is another disk than the one that this incarnation wrote to: there may be two, and what is found at the
+            # next start tells nothing of which it is.
+            self._mixed[index] = None
+            self._bumped = self._bumped or own[index].text in self._shared_once
+            self._shared_once.discard(own[index].text)
         self.outgoing.confirmed.pop(index, None)
         self._unproven_until[index] = self.seq
         last = found is not None and found.counter == self._before
@@ -237,7 +247,7 @@ class Standings(Ledger):
                 continue
             self._shared[index] = None
             self._see_devices()
-            if own[index].text not in self._shared_once:
+            if own[index].text not in self._shared_once and index not in self._mixed:
                 self._shared_once.add(own[index].text)
                 self._bumped = True  # written with the record, so that the next incarnation knows
 

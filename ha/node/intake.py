@@ -90,10 +90,10 @@ class Intake:
         except CodecError:
             message = None  # of a version of ezha that this one cannot read: it proves nothing
         engine = self._engine()
-        ours = (
-            message is not None and message.node == node_id(self._name) and message.cluster == engine.config.cluster_id
-        )
-        self._post(OwnSlot(index, message.incarnation if ours and message is not None else None))
+        if message is None or message.node != node_id(self._name) or message.cluster != engine.config.cluster_id:
+            self._post(OwnSlot(index, None))
+        else:
+            self._post(OwnSlot(index, message.incarnation, message.seq))
 
     def _decode(self, data: bytes) -> Heartbeat:
         """Verified once more: a worker may not know yet which keys are in force. Raises CodecError."""

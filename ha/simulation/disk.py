@@ -68,18 +68,28 @@ class Disk:
             return
         self._busy[path] = None
         life, taken = self._life.get(path, 0), self._latency * self._draw.between(0.3, 2.0)
-        self._agenda.after(taken, lambda: self._apply(node, path, data, confirmed, life))
+        slots = self._seen_by(node)
+        self._agenda.after(taken, lambda: self._apply(node, path, data, confirmed, life, slots))
 
-    def _apply(self, node: str, path: PathId, data: bytes, confirmed: Callable[[bool], None], life: int) -> None:
+    def _apply(
+        self,
+        node: str,
+        path: PathId,
+        data: bytes,
+        confirmed: Callable[[bool], None],
+        life: int,
+        slots: dict[PathId, list[bytes]],
+    ) -> None:
+        """``slots``: of the device that was open when the write began."""
         access = self.of(node)
         if life != self._life.get(path, 0):
             return
         if access.write_hang:
-            self._hanging.append((node, lambda: self._apply(node, path, data, confirmed, life)))
+            self._hanging.append((node, lambda: self._apply(node, path, data, confirmed, life, slots)))
             return
         good = not access.write_error and not access.torn
         if not access.write_error:
-            block, slots = data, self._seen_by(node)
+            block = data
             if access.torn:
                 before = slots.get(path, [b""])[-1]
                 cut = self._draw.whole(1, max(len(data) - 1, 1))

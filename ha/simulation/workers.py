@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ha.fsm.config import PathId
 from ha.fsm.events import OwnSlot, SlotView, Written
-from ha.fsm.message import Heartbeat, Incarnation
+from ha.fsm.message import Heartbeat
 from ha.heartbeats.path import PathLine
 from ha.heartbeats.worker import FRESH
 from ha.node.workers import LOCK_RETRY_S
@@ -33,8 +33,8 @@ class Host(Protocol):
     def deaf(self) -> bool:
         """Its listeners have just died, and others are not there yet."""
 
-    def own(self, data: bytes) -> Incarnation | None:
-        """Of the message of this node in ``data``; None: there is none."""
+    def own(self, data: bytes) -> Heartbeat | None:
+        """The message of this node in ``data``; None: there is none."""
 
     def stored(self, message: Heartbeat) -> None:
         """The disk has it: true, whether nmond learns of it or not."""
@@ -90,8 +90,10 @@ class Writer:
             return
         self._busy, self._waiting = True, None
 
+        shared = not self._disk.of(machine.name).other
+
         def confirmed(good: bool) -> None:
-            if good and not self._disk.of(machine.name).other:
+            if good and shared:
                 self._host.stored(message)
             machine.soon(lambda: self._done(good, message.seq))
 
@@ -116,7 +118,8 @@ class Writer:
             self._fail()
             return
         self._is_open, self._device = True, self._disk.of(self._host.machine.name).replaced
-        found = OwnSlot(self._line.index, self._host.own(block))
+        own = self._host.own(block)
+        found = OwnSlot(self._line.index, own.incarnation, own.seq) if own else OwnSlot(self._line.index, None)
         self._host.machine.later(0.0, lambda: self._host.told(found))  # nmond, who hands a message, is busy yet
 
     def _fail(self) -> None:

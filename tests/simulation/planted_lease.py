@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from ha.fsm import engine, evidence, hearing, lapse, lease, standing, timing
+from ha.fsm import engine, evidence, hearing, lapse, lease, standing
 from ha.fsm.events import OwnSlot, SlotRead, SlotView
-from ha.fsm.lease import FOREVER, NEVER
+from ha.fsm.lease import FOREVER, NEVER, timing_of
 from ha.fsm.message import Heartbeat
 from ha.fsm.peers import Peer
 from ha.fsm.service import Service
 from ha.fsm.states import Promise
+from ha.fsm.timing import Timing
 from ha.simulation import ezha
 from ha.simulation.promises import PAUSES
 from ha.simulation.settings import Setting
@@ -19,6 +20,15 @@ from tests.simulation.plants import bug, instead
 BOTH = (Setting(timeout=3.0), Setting(timeout=3.0, paths=("dio",)))
 """With a network beside the disk, and without."""
 THREE = (Setting(timeout=3.0, nodes=3),)
+
+
+class _Long(Timing):
+    """As long as the others wait."""
+
+    @property
+    def lease(self) -> float:
+        return self.timeout
+
 
 # ---------------------------------------------------------------------------------------------------- keeping
 
@@ -103,7 +113,7 @@ def _one_answer_is_enough() -> Iterator[None]:
     "lease-longer-than-silence", "a lease of 1.0 T: neither the stop nor drift is allowed for", "cut-all", settings=BOTH
 )
 def _lease_longer_than_silence() -> Iterator[None]:
-    with instead(timing, "LEASE", 1.0):
+    with instead(standing, "timing_of", lambda config, service: _Long(timing_of(config, service).timeout)):
         yield
 
 

@@ -1,6 +1,7 @@
 """What the hunt has found in the engine: each story, shrunk, ends well now, and without its guard as it did then."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from ha.fsm.commands import Commands
 from ha.fsm.conduct import Conduct
 from ha.fsm.engine import Engine
+from ha.fsm.events import SlotRead, SlotView
+from ha.fsm.lease import Outgoing
+from ha.fsm.standing import Standings
 from ha.fsm.table import Trigger
 from ha.simulation.history import run
 from ha.simulation.plan import Plan, parse_plan
@@ -45,10 +49,21 @@ def _beside_what_is_left(patch: Patch) -> None:
     patch.setattr(Commands, "_left_over", staticmethod(lambda service, row: None))
 
 
+def _any_message_of_this_life_proves_the_disk(patch: Patch) -> None:
+    patch.setattr(Outgoing, "newest", lambda self, index: 0)
+    on_read = Standings._on_read
+
+    def read(self: Standings, event: SlotRead, now: float) -> None:
+        on_read(self, replace(event, view=SlotView.SAME) if event.view is SlotView.EMPTY else event, now)
+
+    patch.setattr(Standings, "_on_read", read)
+
+
 GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "left-the-configuration": (_forget_strays, "physically up on"),
     "record-lost-while-not-configured": (_forget_the_loss, "physically up on"),
     "heard-again-during-the-check": (_no_second_look, "physically up on"),
+    "another-disk-under-its-name": (_any_message_of_this_life_proves_the_disk, "physically up on"),
     "beside-a-left-over-script": (_beside_what_is_left, "two scripts of"),
 }
 

@@ -23,7 +23,7 @@ WORDS = {
     "[--i-know]": "--i-know",
     "net|disk|all|LINE": "net",
     "reversed|without|slower": "slower",
-    "read-error|write-error|read-hang|write-hang|stale|torn": "stale",
+    "read-error|write-error|read-hang|write-hang|stale|torn|other": "stale",
 }
 
 
@@ -40,7 +40,7 @@ def test_every_fault_can_be_told_in_plain_words() -> None:
             assert "{" not in told and "  " not in told, told
             assert "node1" in told or told.startswith("an operator types: "), told
             assert told.endswith("for 5 s") == verb.lasts
-    for what in DISK_FAULTS:
+    for what in (*DISK_FAULTS, "other"):
         assert "node1" in sentence(f"disk {what} node1")
     for shape in SHAPES:
         assert "from now on" in sentence(f"script node1 svc1 start {shape}")

@@ -127,7 +127,8 @@ class Cluster:
         for each in self.config.paths_of(name):
             if each.device and name not in self.unwritable:
                 found = self.slots.get(each.id)
-                self.feed(name, OwnSlot(each.id.index, found.incarnation if found is not None else None))
+                own = (found.incarnation, found.seq) if found is not None else (None, 0)
+                self.feed(name, OwnSlot(each.id.index, *own))
         host.look = True
         return host
 

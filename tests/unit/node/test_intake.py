@@ -98,4 +98,4 @@ def test_the_own_slot_shows_a_life_of_this_node_or_nothing(
     bench: Bench, data: bytes, found: Incarnation | None
 ) -> None:
     bench.intake.found(1, data)
-    assert bench.events == [OwnSlot(1, found)]
+    assert bench.events == [OwnSlot(1, found, codec.decode(data).seq if found is not None else 0)]
