@@ -1,9 +1,9 @@
 """Calls methods of drivers, in a node of the lab: what svcmgr does, without the rest of a service.
 
 Orders come on standard input, a line of JSON each: {section, keys (as in the file), action, node, force, cluster,
-avail, env}. Each is carried out by a process of its own and answered by a line of JSON: what was logged, and the result
-or the error. With ``die``, a text, that process is killed by SIGKILL right before the step whose log line holds it, or
-right after the command that holds it.
+avail, env, cwd (where the caller stands)}. Each is carried out by a process of its own and answered by a line of JSON:
+what was logged, and the result or the error. With ``die``, a text, that process is killed by SIGKILL right before the
+step whose log line holds it, or right after the command that holds it.
 """
 
 import json
@@ -102,6 +102,7 @@ def act(order: dict[str, Any]) -> dict[str, Any]:
 def in_a_child(order: dict[str, Any]) -> dict[str, Any]:
     """The answer of a process of its own; ``{"signal": number}`` where it was killed."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.chdir(order.get("cwd", "/"))
     pid = os.fork()
     if pid == 0:
         try:
@@ -115,6 +116,7 @@ def in_a_child(order: dict[str, Any]) -> dict[str, Any]:
     os.close(writer)
     with open(reader, "rb") as told:
         raw = told.read()
+    os.chdir("/")
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return {"signal": -code} if code < 0 else json.loads(raw)
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,22 @@ def test_without_the_probe_both_nodes_have_the_address(nodes: Nodes, free: str) 
     Section(nodes, "node1", "ip#0", ipname=free, ipdev="eth0").ok("start")
     assert f"{free}/24" in addresses(nodes, "node1")
     assert f"{free}/24" in addresses(nodes, "node2")
+
+
+def test_of_two_that_probe_at_once_not_both_have_it(nodes: Nodes, free: str) -> None:
+    """RFC 5227, section 2.1.1: a probe for the same address is an answer, too."""
+    one = Section(nodes, "node1", "ip#0", ipname=free, ipdev="eth0")
+    assert one.state == one.on("node2").state == "down", "both are ready to go"
+    with ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(lambda each: each.ok("abort_check").result, (one, one.on("node2"))))
+    assert any("is in use by" in each for each in said), said
+
+
+def test_where_there_is_no_arp_it_asks_by_icmp(nodes: Nodes, free: str) -> None:
+    peer = addresses(nodes, "node2")[0].partition("/")[0]
+    on_loopback = Section(nodes, "node1", "ip#0", ipname=peer, ipdev="lo", netmask="32")
+    assert on_loopback.ok("abort_check").result == f"{peer} is in use by {peer}"
+    assert Section(nodes, "node1", "ip#0", ipname=free, ipdev="lo").ok("abort_check").result == ""
 
 
 def test_neighbours_learn_at_once_where_the_address_is_now(nodes: Nodes, free: str) -> None:
@@ -403,6 +420,33 @@ def test_users_of_a_busy_mount_are_ended(disk: Disk) -> None:
             process.kill()
             process.wait()
     disk.loop().ok("stop")
+
+
+def test_whoever_called_is_not_ended_but_named(disk: Disk) -> None:
+    """A shell whose working folder lies on the file system: ending it would end the stop, too."""
+    disk.loop().ok("start")
+    disk.fs().ok("start")
+    refused = disk.fs().call("stop", cwd=disk.point)
+    assert re.search(r"used by pid \d+ \(python\S*\), who called this", refused.error), refused
+    assert "SIG" not in refused.log
+    disk.fs().ok("stop")
+    disk.loop().ok("stop")
+
+
+def test_users_of_the_system_s_own_folders_are_never_ended(disk: Disk) -> None:
+    boot = disk.fs(type="tmpfs", mnt="/boot")
+    boot.ok("start")
+    user = disk.nodes.lab.popen("node1", ["sh", "-c", "cd /boot && exec sleep 1000"])
+    try:
+        wait_for(lambda: "/boot" in disk.run("sh", "-c", "readlink /proc/[0-9]*/cwd"))
+        refused = boot.call("stop")
+        assert "the users of /boot are never ended" in refused.error
+        assert "used by pid" in refused.error
+        assert user.poll() is None
+    finally:
+        user.kill()
+        user.wait()
+    wait_for(lambda: boot.call("stop").error == "")
 
 
 def test_a_copy_of_the_mount_in_another_namespace_is_no_clean_stop(disk: Disk) -> None:
