@@ -86,6 +86,25 @@ def test_whoever_has_no_key_changes_nothing() -> None:
         web = pair.services["web"]
         assert web.running() == ["node1"]
         web.assert_nothing_twice()
+        reinstall(pair, "node2")
+        assert web.running() == ["node1"]
+
+
+def reinstall(pair: Pair, node: str) -> None:
+    """Its record is lost, and so it begins to count at 1, as any old message does: it is heard again by itself."""
+    life = codec.decode(message_of(pair, node), ring_of(pair)).incarnation.counter
+    assert life > 1
+    assert pair.run(node, "ezha.init", "stop").returncode == 0
+    pair.cluster(node, "services", ".record").unlink()
+    since = boottime()
+    assert pair.run(node, "ezha.init", "start").returncode == 0
+    pair.wait_all_up()
+    assert codec.decode(message_of(pair, node), ring_of(pair)).incarnation.counter == life + 1
+    assert [
+        text
+        for text in pair.texts(node, "", since)
+        if f"a later incarnation of this node: ours is now {life + 1}" in text
+    ]
 
 
 def flood(pair: Pair, thrown: dict[str, list[bytes]], blocks: dict[str, bytes]) -> None:
