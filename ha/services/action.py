@@ -129,7 +129,7 @@ class Action:
             return UNCLEAN
         if not held:
             self._log.info("skip rollback start: no resource activated")
-            return FAILED
+            return self._strays() or FAILED
         rids = ", ".join(each.rid for each in held)
         if not self._rollback_wanted:
             self._log.info(f"skip rollback start: disabled; {rids} may be up")
@@ -145,11 +145,25 @@ class Action:
                 if not each.optional:
                     self._log.error(f"rollback start failed: {each.rid} and what is below it may still be up")
                     return UNCLEAN
+        return self._strays() or FAILED
+
+    def _strays(self) -> int:
+        """UNCLEAN where a start that was cut short has changed what we do not act on: disabled since, or removed.
+
+        With nothing of that kind, the record is done with.
+        """
+        ours = {each.rid for batch in self.batches() for each in batch}
         try:
+            if strays := sorted(set(self._journal.left()) - ours):
+                self._log.error(
+                    f"{', '.join(strays)} may be up: a start that was cut short has changed it, and it is disabled or "
+                    f"gone from the file; see to it, then remove {self._journal.path}"
+                )
+                return UNCLEAN
             self._journal.clear()
-        except ServiceError as failure:
-            self._log.error(str(failure))
-        return FAILED
+        except ServiceError as error:
+            self._log.error(str(error))
+        return DONE
 
     # ---- stop
 
@@ -161,8 +175,6 @@ class Action:
                 self._go_on()
                 stopping = [each for each in reversed(batch) if not self._stays(each)]
                 unclean |= not self._together(stopping, self._stop)
-            if not unclean and self._only is None:
-                self._journal.clear()
         except (_Failed, ServiceError) as error:
             self._log.error(f"'stop' action stopped on execution error: {error}")
             return UNCLEAN
@@ -170,7 +182,8 @@ class Action:
             self._service.forget()
         if unclean:
             self._log.error("'stop' action ended, but optional resources may still be up")
-        return UNCLEAN if unclean else DONE
+            return UNCLEAN
+        return self._strays() if self._only is None else DONE
 
     def _stays(self, resource: Resource) -> bool:
         if self._only is None and self._service.is_standby(resource):

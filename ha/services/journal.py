@@ -17,19 +17,20 @@ class Journal:
 
     def __init__(self, folder: str, service: str) -> None:
         self._folder = folder
-        self._path = f"{folder}/{service}.start"
+        self.path = f"{folder}/{service}.start"
+        """Of the record."""
         self._rids: list[str] = []
         self._mutex = threading.Lock()
 
     def left(self) -> list[str]:
         """What an earlier start that did not come to its end has changed, or was about to. Raises ServiceError."""
         try:
-            with open(self._path, encoding="utf-8") as file:
+            with open(self.path, encoding="utf-8") as file:
                 return file.read(MAX_BYTES).split()
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError) as error:
-            raise ServiceError(f"{self._path} cannot be read: {error}; remove it once the service is stopped") from None
+            raise ServiceError(f"{self.path} cannot be read: {error}; remove it once the service is stopped") from None
 
     def add(self, rid: str) -> None:
         """``rid`` is about to be changed. Raises ResourceError: then it must not be."""
@@ -49,19 +50,19 @@ class Journal:
         """The start came to an end, or all of the service is stopped. Raises ResourceError."""
         self._rids.clear()
         try:
-            os.unlink(self._path)
+            os.unlink(self.path)
         except FileNotFoundError:
             return
         except OSError as error:
-            raise ResourceError(f"{self._path} cannot be removed: {error.strerror}") from None
+            raise ResourceError(f"{self.path} cannot be removed: {error.strerror}") from None
 
     def _write(self) -> None:
-        temporary = self._path + ".new"
+        temporary = self.path + ".new"
         try:
             make_own(self._folder)
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             with os.fdopen(fd, "w", encoding="utf-8") as file:
                 file.write("".join(rid + "\n" for rid in self._rids))
-            os.rename(temporary, self._path)
+            os.rename(temporary, self.path)
         except OSError as error:
-            raise ResourceError(f"{self._path} cannot be written: {error.strerror}") from None
+            raise ResourceError(f"{self.path} cannot be written: {error.strerror}") from None

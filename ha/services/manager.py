@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ha.services import edit
-from ha.services.action import DONE, FAILED, Action
+from ha.services.action import DONE, FAILED, UNCLEAN, Action
 from ha.services.config import find, load, read, validate
 from ha.services.context import Context, Paths
 from ha.services.errors import ServiceError
@@ -104,7 +104,14 @@ class Manager:
             )
         with self.locked(action):
             # Read again: whoever held the lock before may have changed the file.
-            return do(self, self.service())
+            service = self.service()
+            try:
+                return do(self, service)
+            except ServiceError:
+                raise
+            except Exception as error:  # noqa: BLE001 - half of an action may be done, and 1 would call that clean
+                self._log.error(f"{type(error).__name__}: {error} (a fault of svcmgr): resources may be up")
+                return UNCLEAN
 
     def _guarded(self, service: Service, safe: bool) -> int | None:
         """The safety net: an exit code where the action must not be done (spec: OpenSVC, "The safety net")."""

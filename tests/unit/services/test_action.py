@@ -218,3 +218,25 @@ def test_a_fault_of_a_driver_is_a_failure_and_no_crash(world: World) -> None:
     assert action(world).start() == FAILED
     assert not resources["fs#0"].up
     assert any("a fault of the driver" in line for line in world.lines)
+
+
+@pytest.mark.parametrize("what", ["start", "stop"])
+def test_what_a_killed_start_changed_and_nobody_acts_on_any_more_is_not_clean(world: World, what: str) -> None:
+    resources = whole(world)
+    Path(world.paths.run).mkdir()
+    Path(world.paths.run, "web.start").write_text("fs#1\nfs#7\n")
+    resources["vg#0"].fails = {"start"}
+    code = action(world).start() if what == "start" else action(world).stop()
+    assert code == UNCLEAN
+    assert "fs#7 may be up: a start that was cut short has changed it" in world.lines[-1]
+    assert record(world).split() == ["fs#7"] if what == "start" else "fs#7" in record(world)
+    Path(world.paths.run, "web.start").unlink()
+    assert action(world).stop() == DONE, "once somebody has seen to it"
+
+
+def test_a_stop_ends_the_record_of_a_killed_start(world: World) -> None:
+    whole(world)
+    Path(world.paths.run).mkdir()
+    Path(world.paths.run, "web.start").write_text("fs#1\n")
+    assert action(world).stop() == DONE
+    assert not record(world)

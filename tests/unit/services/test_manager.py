@@ -98,6 +98,12 @@ def test_a_broken_file_starts_nothing(node: Node) -> None:
     assert node.up() == []
 
 
+def test_a_fault_of_ours_is_never_called_clean(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ha.services.action.Action.batches", lambda self: 1 // 0)
+    assert node.manager().act("start") == 2
+    assert node.lines[-1].endswith("(a fault of svcmgr): resources may be up")
+
+
 # ---- the safety net
 
 CLUSTERED = FILE + "\n[hb#0]\ntype = OpenHA\n"
