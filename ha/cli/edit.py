@@ -17,6 +17,7 @@ from ha.node.layout import Layout, node_name
 if TYPE_CHECKING:
     from ha.fsm.record import NodeRecord
     from ha.heartbeats.path import PathLine
+    from ha.node.config import Configuration
     from ha.node.config.editing import PathWords
 
 RELOAD_TIMEOUT_S = 30.0
@@ -196,16 +197,16 @@ def add_path(layout: Layout, path: PathWords, usage: str, force: bool) -> int:
         raise CliError(f"the path was added to {layout.monitor} and is not in it any more; another command took it out")
     code = 0
     if line.is_disk and line.node == node_name():
-        code = _look_at_slot(line, force, configuration.cluster.cluster_id)
+        code = _look_at_slot(line, force, configuration)
     return max(code, _reload(layout))
 
 
-def _look_at_slot(line: PathLine, force: bool, cluster_id: int) -> int:
+def _look_at_slot(line: PathLine, force: bool, configuration: Configuration) -> int:
     from ha.heartbeats.media.guard import claim_slot
     from ha.heartbeats.media.medium import MediumError
 
     try:
-        told = claim_slot(line, force, cluster_id=cluster_id)
+        told = claim_slot(line, force, cluster_id=configuration.cluster.cluster_id, ring=configuration.keys)
     except MediumError as error:
         complain(f"hb: the path is added, and is DOWN until this is mended: {error}")
         # A device may come late; what stands in the slot does not go away by itself.

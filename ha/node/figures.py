@@ -1,5 +1,6 @@
 """The figures of a running node, for ``ezha metrics``: names with labels, as Prometheus writes them."""
 
+from ha.heartbeats.keys import Mode
 from ha.node.running import Node
 
 
@@ -62,6 +63,9 @@ def gauges(node: Node) -> dict[str, float]:
         "etcd_trouble": 1.0 if node.outside.arbiter.trouble else 0.0,
         "handover_silence_seconds": round(node.handover_silence, 6),
     }
+    mode = node.configuration.keys.mode
+    for each in Mode:
+        told[f'authentication{{mode="{each.value}"}}'] = 1.0 if each is mode else 0.0
     for path in node.workers.describe(driver.engine.path_state):
         labels = f'node="{_label(path["node"])}",path="{_label(path["label"])}"'
         told[f"path_up{{{labels}}}"] = 1.0 if path["up"] else 0.0
