@@ -12,7 +12,7 @@ from types import FrameType
 
 from ha.cli.guard import CliError, UsageError, complain, guarded, say
 from ha.cli.options import Parser
-from ha.services.config import ConfigError
+from ha.services.config import ConfigError, service_names
 from ha.services.context import Paths
 from ha.services.errors import ServiceError
 from ha.services.links import Called, called
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 USAGE = """\
 usage: svcmgr -s SERVICE [options] ACTION       or: SERVICE [options] ACTION
+       svcmgr [options] boot|syncnodes|syncdrp|validate|"print status"          of every service on this node
 ACTION: start stop restart status "print status" "json status" syncnodes syncdrp postsync stonith boot
         freeze thaw resource_monitor create validate
         get|set|unset --param [SECTION.]KEY[@NODE] [--value VALUE]
@@ -33,6 +34,8 @@ _WORDS = {
     "boot", "freeze", "thaw", "create", "validate", "get", "set", "unset", "enable", "disable",
     "resource_monitor", "watch",
 }  # fmt: skip
+_OF_ALL = ("boot", "syncnodes", "syncdrp", "print status", "validate")
+"""What can be done to every service of this node at once, without -s: by the boot, by cron, or at a glance."""
 _FAILED = 1
 """Every failure of the command line too: 2 would say that resources may still be up."""
 
@@ -98,6 +101,8 @@ def _run(argv: Sequence[str], program: str, name: Called, paths: Paths) -> int:
         from ha.services.watch import watch
 
         watch(paths, os.uname().nodename, os.path.realpath(program))
+    if not service and action in _OF_ALL:
+        return _of_all(argv, program, paths)
     if not service:
         raise UsageError("say which service: -s SERVICE", USAGE)
     if action in ("get", "set", "unset") and not options.param:
@@ -148,6 +153,19 @@ def _run(argv: Sequence[str], program: str, name: Called, paths: Paths) -> int:
         left = manager.enable(action == "enable")
     _warn(left)
     return 0
+
+
+def _of_all(argv: Sequence[str], program: str, paths: Paths) -> int:
+    """The same for every service, one after the other. The worst exit code; one that fails keeps no other from it."""
+    worst = 0
+    for name in service_names(paths):
+        try:
+            code = run(["-s", name, *argv], program, paths)
+        except CliError as error:
+            complain(f"svcmgr: {error}")
+            code = error.code
+        worst = max(worst, code)
+    return worst
 
 
 def _list(text: str) -> tuple[str, ...]:

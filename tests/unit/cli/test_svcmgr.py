@@ -114,6 +114,19 @@ def test_the_file_by_command(paths: Paths, capsys: pytest.CaptureFixture[str]) -
     assert os.path.exists(f"{paths.var}/web.frozen")
 
 
+def test_some_actions_are_for_every_service(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("alpha", "zulu"):
+        Path(paths.etc, f"{name}.env").write_text(FILE.format(os.uname().nodename) + "disbale = True\n")
+    assert run(paths, "validate") == 1
+    assert [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()] == [
+        f"{paths.etc}/{name}.env:6: [fs#0] disbale is not a key of this section; is it disable?"
+        for name in ("alpha", "zulu")
+    ]
+    assert run(paths, "print", "status") == 1
+    assert capsys.readouterr().out.startswith("web\n"), "a broken one keeps nobody from the others"
+    assert run(paths, "boot") == 1
+
+
 def test_a_signal_ends_an_action_between_resources(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes while a resource starts; that one is rolled back."""
     path = Path(paths.etc, "web.env")
