@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from ha.fsm import original, snapshot
-from ha.fsm.config import ClusterConfig
+from ha.fsm.config import OPENHA, ClusterConfig
 from ha.fsm.events import (
     Arbitrate,
     Arbitrated,
@@ -290,6 +290,18 @@ class Engine(Hearing):
             gone = new is None or self.node not in new.nodes
             if gone and (may_run(service.record) or service.job is not None):
                 told.append(f"service {name} is {service.state.name} here and cannot be removed: stop it first")
+        return told
+
+    def deafens(self, config: ClusterConfig) -> list[str]:
+        """Why the language of the paths cannot change to that of a new configuration; empty where it can.
+
+        A living OpenHA node that understands nothing any more takes this one for dead."""
+        told = []
+        for name, peer in self.peers.items():
+            still = original.is_original(peer) and peer.living and not original.speaks_only(peer)
+            if still and name in config.nodes and not config.is_original(name):
+                text = f"{name} runs OpenHA, which would take this node for dead and start what runs here"
+                told.append(f'wire = "{OPENHA}" has to stay: {text}; replace it first')
         return told
 
     def snapshot(self) -> dict[str, object]:

@@ -39,6 +39,8 @@ COURTESY_S: Final = LOOP_S + 3 * BEAT_S
 and a message more for one that is lost."""
 SENT_COURTESY_S: Final = COURTESY_S + GRACE_S + LOOP_S
 """And so long where an operator sent the service there: its nmond may be busy with another one before that."""
+_EZHA: Final = 1
+"""In the place of an incarnation's random part: it is a node of ezha."""
 _RUNNING: Final = frozenset({State.STARTING, State.STARTED})
 
 
@@ -47,12 +49,18 @@ def is_original(peer: Peer) -> bool:
     return bool(peer.paths) and peer.paths[0].config.wire == OPENHA
 
 
+def speaks_only(peer: Peer) -> bool:
+    """Whether the peer, which speaks as an original node does, is known to be one of ezha."""
+    return peer.newest is not None and peer.newest.incarnation.nonce == _EZHA
+
+
 def life(peer: Peer) -> str:
     """What began with the peer's last message, which is the first of an incarnation, or of an epoch."""
     if not is_original(peer):
         return "a new incarnation"
     assert peer.newest is not None, peer.name
-    return "an OpenHA node" if peer.newest.incarnation.counter == 1 else "its clock was set back"
+    kind = "a node of ezha that speaks as OpenHA does" if speaks_only(peer) else "an OpenHA node"
+    return kind if peer.newest.incarnation.counter == 1 else f"{kind}, its clock was set back, or it was replaced"
 
 
 def is_another(peer: Peer, paths: Iterable[str]) -> bool:
@@ -64,11 +72,17 @@ def is_another(peer: Peer, paths: Iterable[str]) -> bool:
 
 
 def heard(
-    config: ClusterConfig, node: str, listener: str, seconds: int, states: Iterable[tuple[str, State]]
+    config: ClusterConfig,
+    node: str,
+    listener: str,
+    seconds: int,
+    states: Iterable[tuple[str, State]],
+    by_ezha: bool = False,
 ) -> Heartbeat:
     """A message of ``node``, as ``listener`` hears it: of the services that the two share, by the configuration here.
 
     ``seconds``: of the sender's clock, 0 … 2**32-1. Names that the configuration does not know are nobody's.
+    ``by_ezha``: it is a node of ezha that speaks as an original one does.
     """
     shared = {name: s.id for name, s in config.services.items() if node in s.nodes and listener in s.nodes}
     entries = (
@@ -79,7 +93,7 @@ def heard(
     return Heartbeat(
         cluster=config.cluster_id,
         node=node_id(node),
-        incarnation=Incarnation(1, 0),
+        incarnation=Incarnation(1, _EZHA if by_ezha else 0),
         seq=seconds + 1,
         promise=Promise.NONE,
         standing=True,
@@ -96,13 +110,17 @@ def placed(message: Heartbeat, peer: Peer, index: int, floors: Mapping[int, int]
 
     ``index``: the path that brought it. ``floors``: by service, the highest generation known here.
     """
-    epoch = peer.newest.incarnation.counter if peer.newest is not None else 1
-    if message.seq < peer.paths[index].seq:
-        epoch += 1
+    epoch, kind = 1, message.incarnation.nonce
+    if peer.newest is not None:
+        epoch = peer.newest.incarnation.counter
+        if message.seq <= peer.newest.seq:
+            kind = peer.newest.incarnation.nonce  # what a disk kept of the node that was replaced is no news
+        if message.seq < peer.paths[index].seq or kind != peer.newest.incarnation.nonce:
+            epoch += 1
     entries = tuple(_entry(each, peer.entries.get(each.id), floors.get(each.id, 0)) for each in message.services)
     if peer.newest is not None and entries == peer.newest.services:
         entries = peer.newest.services  # the very same ones: so that nobody compares them again
-    return replace(message, incarnation=Incarnation(epoch, 0), services=entries)
+    return replace(message, incarnation=Incarnation(epoch, kind), services=entries)
 
 
 def _entry(entry: ServiceEntry, before: ServiceEntry | None, floor: int) -> ServiceEntry:

@@ -27,15 +27,17 @@ MAX_SERVICE_NAME = 63
 MAX_ADDRESS = 15
 """Bytes: an IPv4 address fills it, and then there is no NUL."""
 MAX_PORT = 5
+EZHA_HOSTID = int.from_bytes(b"ezha")
+"""What a node of ezha says for its ``hostid``, which no node of OpenHA looks at: so that two of them that speak this
+language know that they are no original ones."""
 
 _STRUCT = struct.Struct("<128s ii 5s 15s 8192s 128i 128i IIi")
 assert _STRUCT.size == SIZE
 _NAME = 64
 _WHERE = struct.Struct("5s15s")
 _WHERE_AT = 136
-_STAMP = struct.Struct("<IIi")
-_STAMP_AT = 9_372
-_ELAPSED_AT = 9_376
+_PID = struct.Struct("<i")
+_PID_AT = 9_380
 _NODE_ROOM = 128
 _CLEARED_BY_ACCIDENT = 16
 """States of unused slots below this one read STOPPED, those above UNKNOWN: as the original leaves them."""
@@ -140,14 +142,12 @@ def struct_of(block: Buffer) -> bytes:
     return bytes(block[:SIZE])
 
 
-def stamped(data: bytes, port: str, address: str, hostid: int, pid: int) -> bytes:
-    """The same message with what only the process that sends it knows: where to, from which host, by which process.
+def stamped(data: bytes, port: str, address: str, pid: int) -> bytes:
+    """The same message with what only the process that sends it knows: where to, and its pid.
 
     Raises CodecError for a port or an address that does not fit."""
     where = _WHERE.pack(_bytes(port, MAX_PORT, "port", empty=True), _bytes(address, MAX_ADDRESS, "address", empty=True))
-    (seconds,) = struct.unpack_from("<I", data, _ELAPSED_AT)
-    behind = data[_WHERE_AT + _WHERE.size : _STAMP_AT]
-    return data[:_WHERE_AT] + where + behind + _STAMP.pack(hostid, seconds, pid)
+    return data[:_WHERE_AT] + where + data[_WHERE_AT + _WHERE.size : _PID_AT] + _PID.pack(pid)
 
 
 def _bytes(text: str, most: int, what: str, *, empty: bool = False) -> bytes:

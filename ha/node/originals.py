@@ -14,9 +14,10 @@ from ha.node.screening import RefusedError
 def compose(message: Heartbeat, config: ClusterConfig, node: str, seconds: float) -> bytes:
     """``message`` of this node as OpenHA's struct. ``seconds``: since 1970. Raises CodecError where it does not fit.
 
-    Port, address, host and process are left to whoever sends it (``ha.heartbeats.media.original``)."""
+    Port, address and pid are left to the process that sends it (``ha.heartbeats.media.original``)."""
     services = original.told(message, config, node)
-    return openha.encode(openha.Beat(node, int(seconds) % 2**32, services, up=bool(services)))
+    beat = openha.Beat(node, int(seconds) % 2**32, services, up=bool(services), hostid=openha.EZHA_HOSTID)
+    return openha.encode(beat)
 
 
 def read(path: PathId, data: bytes, config: ClusterConfig, listener: str) -> Heartbeat:
@@ -27,4 +28,5 @@ def read(path: PathId, data: bytes, config: ClusterConfig, listener: str) -> Hea
         raise RefusedError(str(error)) from None
     if beat.node != path.node:
         raise RefusedError("message of a node that does not own the path", expected=beat.node == listener)
-    return original.heard(config, beat.node, listener, beat.seconds, beat.services)
+    by_ezha = beat.hostid == openha.EZHA_HOSTID
+    return original.heard(config, beat.node, listener, beat.seconds, beat.services, by_ezha)

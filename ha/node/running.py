@@ -370,6 +370,9 @@ class Node:
                 f'{place}: cluster = "{new.cluster.cluster}" takes effect when ezha is stopped and started on every '
                 f'node; until then leave "{self.configuration.cluster.cluster}" there'
             ]
+        place = self.layout.show(self.layout.options)
+        if deafens := self.driver.engine.deafens(new.cluster):
+            return None, [f"{place}: {text}" for text in deafens]
         objections = self.driver.engine.objections(new.cluster)
         place = self.layout.show(self.layout.services)
         return (None, [f"{place}: {text}" for text in objections]) if objections else (new, [])

@@ -1,15 +1,12 @@
-"""What is different on a path whose other end is an original OpenHA node: the struct, and where it ends in a slot."""
+"""What is different on a path that speaks as an original OpenHA node does: the struct, and where it ends in a slot."""
 
 import os
 
 from ha.heartbeats import openha
 from ha.heartbeats.envelope import CodecError
 from ha.heartbeats.media.block import DiskListener
-from ha.heartbeats.media.medium import MediumError, Sender, failure
+from ha.heartbeats.media.medium import MediumError, Sender
 from ha.heartbeats.path import PathLine
-
-HOSTID_FILE = "/etc/hostid"
-_HOSTID_BYTES = 4
 
 
 class OriginalSender:
@@ -19,11 +16,9 @@ class OriginalSender:
         self._medium = medium
         self._port = "" if line.is_disk else str(line.port)
         self._address = line.address
-        self._hostid = 0
 
     def open(self) -> None:
         """Raises MediumError."""
-        self._hostid = host_id()
         self._medium.open()
 
     def found(self) -> bytes | None:
@@ -32,7 +27,7 @@ class OriginalSender:
     def send(self, data: bytes) -> None:
         """Raises MediumError."""
         try:
-            told = openha.stamped(data, self._port, self._address, self._hostid, os.getpid())
+            told = openha.stamped(data, self._port, self._address, os.getpid())
         except CodecError as error:
             raise MediumError(f"no message of OpenHA can be sent here: {error}") from error
         self._medium.send(told)
@@ -49,18 +44,3 @@ class OriginalDiskListener(DiskListener):
 
     def _message(self, content: bytes) -> bytes:
         return content
-
-
-def host_id() -> int:
-    """The number of this host as ``gethostid`` has it, as far as a file says it; else 0, which nobody minds.
-
-    Without the file the C library would ask the name service, which may hang. Raises MediumError where it is not
-    readable."""
-    try:
-        with open(HOSTID_FILE, "rb") as file:
-            raw = file.read(_HOSTID_BYTES)
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        raise failure(HOSTID_FILE, error) from error
-    return int.from_bytes(raw, "little")

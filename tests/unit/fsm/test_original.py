@@ -33,9 +33,9 @@ class Ear:
         self.floor = floor
         self.now = 0.0
 
-    def hear(self, seconds: int, state: State = State.STOPPED, path: int = 0) -> Heard:
+    def hear(self, seconds: int, state: State = State.STOPPED, path: int = 0, by_ezha: bool = False) -> Heard:
         self.now += 0.1
-        message = original.heard(CONFIG, "node2", "node1", seconds, [("web", state)])
+        message = original.heard(CONFIG, "node2", "node1", seconds, [("web", state)], by_ezha)
         message = original.placed(message, self.peer, path, {WEB: self.floor})
         return self.peer.hear(message, path, self.now)
 
@@ -98,6 +98,16 @@ def test_a_clock_that_is_set_forward_is_news() -> None:
     ear = Ear()
     ear.hear(100)
     assert ear.hear(100 + 86_400) is Heard.NEWER
+
+
+def test_what_a_disk_kept_of_the_node_before_it_was_replaced_is_no_news() -> None:
+    ear = Ear()
+    ear.hear(100, State.STARTED, by_ezha=True)
+    assert ear.hear(90, State.STOPPED, path=1) is Heard.KNOWN
+    assert ear.peer.entries[WEB].state is State.STARTED
+    assert original.speaks_only(ear.peer)
+    assert ear.hear(101, State.STOPPED, path=1) is Heard.NEWER
+    assert not original.speaks_only(ear.peer)
 
 
 # ----------------------------------------------------------------------------------------------- its sevens

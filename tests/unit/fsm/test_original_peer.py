@@ -54,6 +54,7 @@ class Beside:
         record = record or NodeRecord(1, (ServiceRecord("web", state),))
         self.engine = Engine(config, node, record, Incarnation(2, 7), self.now, boot=False)
         self.said: State | None = None
+        self.by_ezha = False
         self.started: list[ScriptKind] = []
         self.replies: list[tuple[bool, str]] = []
         self.sent: list[State] = []
@@ -86,7 +87,8 @@ class Beside:
         self.seconds += self.tick
         if self.said is None:
             return
-        message = original.heard(self.config, self.other, self.engine.node, self.seconds, [("web", self.said)])
+        said = [("web", self.said)]
+        message = original.heard(self.config, self.other, self.engine.node, self.seconds, said, self.by_ezha)
         path = self.config.paths_of(self.other)[0].id
         self.feed(MessageReceived(message, path, self.now))
 
@@ -248,6 +250,34 @@ def test_a_claim_goes_on_over_an_exec() -> None:
     assert beside.started == []
     beside.run(0.4)
     assert beside.state is State.STARTED
+
+
+def test_the_language_of_the_paths_stays_while_the_other_node_runs_openha() -> None:
+    beside, own = Beside(state=State.FROZEN_STOP), own_config(timeout=T)
+    assert beside.engine.deafens(own) == []  # nobody is heard
+    beside.say(State.STOPPED)
+    assert beside.engine.deafens(own) == [
+        'wire = "openha" has to stay: node2 runs OpenHA, which would take this node for dead and start what runs here; '
+        "replace it first"
+    ]
+    assert beside.engine.deafens(CONFIG) == []
+    beside.by_ezha = True
+    beside.say(State.STOPPED)
+    assert beside.engine.deafens(own) == []
+    beside.by_ezha = False
+    beside.say(State.STOPPED)  # it went back to OpenHA
+    assert beside.engine.deafens(own) != []
+    beside.say(None)
+    beside.run(T + 1)
+    assert beside.engine.deafens(own) == []
+
+
+def test_a_node_that_is_replaced_is_heard_at_once() -> None:
+    beside = Beside()
+    beside.say(State.STARTED)
+    beside.by_ezha = True
+    beside.say(State.STOPPED)
+    assert beside.engine.peer_state("node2", "web") is State.STOPPED
 
 
 def test_what_a_node_of_ezha_said_before_does_not_make_an_original_one_of_its_name_deaf() -> None:

@@ -62,10 +62,10 @@ def test_only_the_services_in_which_the_node_has_a_part_are_in_its_message() -> 
 
 
 def test_the_process_that_sends_fills_in_what_only_it_knows() -> None:
-    blank = openha.encode(replace(CAPTURED, port="", address="", hostid=0, pid=0))
-    assert openha.stamped(blank, CAPTURED.port, CAPTURED.address, CAPTURED.hostid, CAPTURED.pid) == NET
+    blank = openha.encode(replace(CAPTURED, port="", address="", pid=0))
+    assert openha.stamped(blank, CAPTURED.port, CAPTURED.address, CAPTURED.pid) == NET
     with pytest.raises(CodecError):
-        openha.stamped(blank, "1234", "fd00:e24a::10:11:12", 0, 0)
+        openha.stamped(blank, "1234", "fd00:e24a::10:11:12", 0)
     assert openha.sender_of(BLOCK) == "node1"
 
 

@@ -56,18 +56,14 @@ def put(line: PathLine, block: bytes) -> None:
         disk.write(block)
 
 
-def test_a_datagram_names_the_process_that_sends_it_and_where_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "hostid").write_bytes(bytes.fromhex("00010a63"))
-    monkeypatch.setattr(original, "HOSTID_FILE", str(tmp_path / "hostid"))
+def test_a_datagram_names_the_process_that_sends_it_and_where_to() -> None:
     wire = Wire()
     line = PathLine("node1", 0, "net", "eth0", "239.131.50.10", 1234, wire="openha")
     sender = original.OriginalSender(wire, line)
     sender.open()
     sender.send(openha.encode(BEAT))
     told = openha.decode(wire.sent[0])
-    assert told == replace(BEAT, port="1234", address="239.131.50.10", hostid=0x630A0100, pid=os.getpid())
+    assert told == replace(BEAT, port="1234", address="239.131.50.10", pid=os.getpid())
 
 
 def test_a_message_that_names_no_such_place_is_trouble_on_the_path_and_is_not_sent() -> None:
@@ -86,7 +82,7 @@ def test_a_slot_is_written_whole_and_read_by_the_other_side(line: PathLine) -> N
     assert listener.receive() == b""
     sender.send(openha.encode(BEAT))
     block = on_disk(line)
-    assert openha.decode(block[: openha.SIZE]) == replace(BEAT, pid=os.getpid(), hostid=original.host_id())
+    assert openha.decode(block[: openha.SIZE]) == replace(BEAT, pid=os.getpid())
     assert listener.receive() == block[: openha.SIZE]
     assert listener.receive() is None
     listener.close()
@@ -111,11 +107,3 @@ def test_the_slot_of_the_openha_node_of_our_name_is_ours_and_that_of_another_is_
     with pytest.raises(MediumError, match="the slot holds a message of the OpenHA node node1"):
         theirs.open()
     assert foreign(BLOCK_OF_NODE1, node_id("node1"), 7, NO_KEYS) == ""
-
-
-def test_without_a_host_id_on_file_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(original, "HOSTID_FILE", str(tmp_path / "none"))
-    assert original.host_id() == 0
-    monkeypatch.setattr(original, "HOSTID_FILE", str(tmp_path))
-    with pytest.raises(MediumError, match="Is a directory"):
-        original.host_id()
