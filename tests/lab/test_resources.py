@@ -284,8 +284,16 @@ def test_a_stop_needs_no_resolver(nodes: Nodes, free: str) -> None:
         assert ip.state == "up"
     finally:
         hosts.write_text(before)
-    assert ip.ok("status").state == "warn"
+    seen = ip.ok("status")
+    assert seen.state == "up", "a resolver that is down takes no service down"
+    assert "judged by what its start has added" in seen.notes[0]
+    hosts.write_text(f"{before}{free[:-1]}3 service.example\n")
+    try:
+        assert f"{free} is here, which service.example no longer means" in ip.ok("status").notes
+    finally:
+        hosts.write_text(before)
     assert "does not resolve" in ip.ok("stop").log
+    assert ip.ok("status").state == "warn", "of nothing that was started nothing is known"
     assert not any(word.startswith(f"{free}/") for word in addresses(nodes, "node1"))
 
 

@@ -151,10 +151,17 @@ class Ip(Resource):
         self._remember(ctx, set())
 
     def status(self, ctx: Context) -> Status:
+        """By the names; where those do not resolve, or have moved on, by what the start has added."""
+        added = self._remembered(ctx)
         try:
-            wanted = [each.address for each in self._resolved()]
+            wanted = {each.address: None for each in self._resolved()}
         except ResourceError as error:
-            return Status(State.WARN, (str(error),))
+            if not added:
+                return Status(State.WARN, (str(error),))
+            wanted = dict.fromkeys(sorted(added, key=str))
+            told: tuple[str, ...] = (f"{error}; judged by what its start has added",)
+        else:
+            told = ()
         present = devices()
         device = present.get(self.device, Device(self.device))
         here = [address for address in wanted if device.holds(address)]
@@ -164,7 +171,9 @@ class Ip(Resource):
             for address in wanted
             if other is not device and other.holds(address)
         ]
-        notes += [f"{address} is missing" for address in wanted if here and address not in here]
+        moved = [address for address in added if address not in wanted and device.holds(address)]
+        notes += [f"{address} is here, which {', '.join(self.names)} no longer means" for address in moved]
+        notes += [f"{address} is missing" for address in wanted if (here or moved) and address not in here]
         for address in here:
             if isinstance(address, ipaddress.IPv6Address) and ipv6_flags(address, self.device)[1]:
                 notes.append(f"{address} is in use by another machine, too (duplicate address)")
@@ -173,8 +182,8 @@ class Ip(Resource):
         elif here and not device.carrier:
             notes.append(f"{self.device} has no carrier")
         if notes:
-            return Status(State.WARN, tuple(notes))
-        return Status(State.UP if here else State.DOWN)
+            return Status(State.WARN, (*told, *notes))
+        return Status(State.UP if here else State.DOWN, told)
 
     # --------------------------------------------------------------------------------------------- names, masks
 

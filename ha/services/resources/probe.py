@@ -10,6 +10,7 @@ by more.
 """
 
 import ipaddress
+import logging
 import os
 import select
 import socket
@@ -30,6 +31,8 @@ _NOBODY = "00:00:00:00:00:00"
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
 _ALL_NODES_MAC = "33:33:00:00:00:01"
 _ALL_NODES = "ff02::1"
+
+logging.getLogger("scapy").setLevel(logging.ERROR)  # it warns, when it is loaded, of things that nobody needs here
 
 
 def taken(

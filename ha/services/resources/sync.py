@@ -151,8 +151,14 @@ class Sync(Copier):
         return [node for node in found if node != ctx.node]
 
     def _is_up(self, ctx: Context) -> bool:
-        """Applications left out: a service whose application is down has its files here all the same."""
-        return ctx.group_state(("vg", "disk", "fs", "ip")) in (State.UP, State.NA, State.UNDEF)
+        """Applications left out: a service whose application is down has its files here all the same.
+
+        Unless it has nothing else: then they alone can tell.
+        """
+        seen = ctx.group_state(("vg", "disk", "fs", "ip"))
+        if seen in (State.NA, State.UNDEF):
+            seen = ctx.group_state(("app",))
+        return seen in (State.UP, State.NA, State.UNDEF)
 
     # ----------------------------------------------------------------------------------------------------- schedule
 

@@ -23,6 +23,8 @@ from ha.services.state import State, Status
 _NOT_FOUND = 5
 """Exit code of LVM's commands where there is no such group."""
 _TRIES = 3
+_ENV = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
+"""Its commands inherit the controller's lock on purpose, and would complain of that on each line."""
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+_.-")
 
 
@@ -82,17 +84,17 @@ class Vg(Resource):
         for node in others:
             why = "--force" if ctx.force else "the clusterware has it down"
             ctx.log.warning(f"{self.name} has the tag of {node}, which is taken away: {why}")
-            must(ctx, ("vgchange", "--deltag", f"@{node}", self.name), budget)
+            must(ctx, ("vgchange", "--deltag", f"@{node}", self.name), budget, env=_ENV)
         if ctx.node not in found.tags:
-            must(ctx, ("vgchange", "--addtag", f"@{ctx.node}", self.name), budget)
+            must(ctx, ("vgchange", "--addtag", f"@{ctx.node}", self.name), budget, env=_ENV)
         now = self._look(ctx, budget)
         if late := self._owners(ctx, now):
             # Whoever wrote later wins, and both may have read before: so both look again, and both give way.
-            attempt(ctx, ("vgchange", "--deltag", f"@{ctx.node}", self.name), budget)
+            attempt(ctx, ("vgchange", "--deltag", f"@{ctx.node}", self.name), budget, env=_ENV)
             raise ResourceError(f"{', '.join(late)} took volume group {self.name} at the same time")
         if ctx.node not in now.tags:
             raise ResourceError(f"another node took our tag away from volume group {self.name}")
-        must(ctx, ("vgchange", "-a", "y", self.name), budget)
+        must(ctx, ("vgchange", "-a", "y", self.name), budget, env=_ENV)
         if not self._look(ctx, budget).active:
             raise ResourceError(f"vgchange reported success, but no logical volume of {self.name} is active")
 
@@ -104,7 +106,7 @@ class Vg(Resource):
         if not found.visible or not (found.active or found.unknown or tagged):
             return
         if tagged:
-            must(ctx, ("vgchange", "--deltag", f"@{ctx.node}", self.name), budget)
+            must(ctx, ("vgchange", "--deltag", f"@{ctx.node}", self.name), budget, env=_ENV)
         if not found.active and not found.unknown:
             return
         try:
@@ -149,7 +151,7 @@ class Vg(Resource):
 
     def _report(self, ctx: Context, budget: Budget, fields: str) -> list[dict[str, str]] | None:
         """Rows of ``vgs``; None where there is no such group."""
-        done = ctx.runner.run(("vgs", "--reportformat", "json", "-o", fields, self.name), budget.left())
+        done = ctx.runner.run(("vgs", "--reportformat", "json", "-o", fields, self.name), budget.left(), env=_ENV)
         if done.code == _NOT_FOUND:
             return None
         if not done.ok:
@@ -169,7 +171,7 @@ class Vg(Resource):
             for volume in found.volumes:
                 attempt(ctx, ("kpartx", "-d", f"/dev/{self.name}/{volume}"), budget)
         for left in reversed(range(_TRIES)):
-            done = attempt(ctx, ("vgchange", "-a", "n", self.name), budget)
+            done = attempt(ctx, ("vgchange", "-a", "n", self.name), budget, env=_ENV)
             now = self._look(ctx, budget)
             if not now.active and done.ok and not now.unknown:
                 return
@@ -179,6 +181,6 @@ class Vg(Resource):
     def _put_back(self, ctx: Context) -> None:
         """Other nodes must see that the group is active here."""
         try:
-            must(ctx, ("vgchange", "--addtag", f"@{ctx.node}", self.name), Budget(self.timeout("status")))
+            must(ctx, ("vgchange", "--addtag", f"@{ctx.node}", self.name), Budget(self.timeout("status")), env=_ENV)
         except ResourceError as error:
             ctx.log.error(f"{self.name} is active here without the tag of {ctx.node}: {error}")

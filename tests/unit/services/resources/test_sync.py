@@ -122,6 +122,17 @@ def test_nothing_is_copied_from_where_the_service_is_not_up(tmp_path: Path) -> N
     assert len(calls(tmp_path)) == 3, "the twin: up, it copies"
 
 
+def test_where_there_are_only_applications_they_tell_where_it_is_up(tmp_path: Path) -> None:
+    seen = {"app": State.DOWN}
+    group_state = lambda groups: seen.get(next(iter(groups)), State.UNDEF)  # noqa: E731
+    ctx = world(tmp_path, [], force=True, group_state=group_state)
+    sync().copy(ctx, "nodes")
+    assert calls(tmp_path) == []
+    seen["app"] = State.UP
+    sync().copy(ctx, "nodes")
+    assert len(calls(tmp_path)) > 1
+
+
 def test_a_node_that_cannot_be_reached_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
     lines: list[str] = []
     ctx = world(tmp_path, lines, force=True, nodes=("node1", "node2", "node3"))
