@@ -44,7 +44,7 @@ def add_service(layout: Layout, name: str, script: str, primary: str, secondary:
     except OSError as error:
         raise CliError(f"{layout.states}/{name} cannot be made: {error.strerror}") from None
     say("Make of services directory done")
-    code = _reload(layout)
+    code = reload_nmond(layout)
     if code == 0:
         say("Done.")
     return code
@@ -66,7 +66,7 @@ def remove_service(layout: Layout, name: str, override: bool) -> int:
         if trouble := _held_by_nmond(status, name):
             raise CliError(trouble)
         _remove_line(layout, name)
-        code = _reload(layout)
+        code = reload_nmond(layout)
     if code == 0:
         say(f"Remove of service {name} done\nDone.")
     return code
@@ -198,7 +198,7 @@ def add_path(layout: Layout, path: PathWords, usage: str, force: bool) -> int:
     code = 0
     if line.is_disk and line.node == node_name():
         code = _look_at_slot(line, force, configuration)
-    return max(code, _reload(layout))
+    return max(code, reload_nmond(layout))
 
 
 def _look_at_slot(line: PathLine, force: bool, configuration: Configuration) -> int:
@@ -236,13 +236,13 @@ def remove_path(layout: Layout, path: PathWords) -> int:
         editing.remove_path(layout, node_name(), path)
     except ConfigError as error:
         raise CliError(str(error)) from None
-    return _reload(layout)
+    return reload_nmond(layout)
 
 
 # -------------------------------------------------------------------------------------------- reload
 
 
-def _reload(layout: Layout) -> int:
+def reload_nmond(layout: Layout) -> int:
     """Tell nmond, where there is one. 0 where it took the change, or will find it when it starts."""
     try:
         for answer in converse(layout, {"op": "reload"}, RELOAD_TIMEOUT_S):

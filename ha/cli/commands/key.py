@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ha.cli.client import Answer, NotRunning, ask
+from ha.cli.edit import reload_nmond
 from ha.cli.guard import CliError, complain, say
 from ha.cli.options import Parser
 from ha.cli.place import layout
@@ -19,8 +20,6 @@ from ha.node.config.keyring import UNSIGNED
 
 if TYPE_CHECKING:
     from ha.node.layout import Layout
-
-RELOAD_TIMEOUT_S = 30.0
 
 
 def run(argv: Sequence[str]) -> int:
@@ -147,12 +146,9 @@ def _require(place: "Layout", ready: Callable[[Answer], bool], wrong: str) -> No
 def _changed(place: "Layout", ring: KeyRing, text: str) -> int:
     """Tell, and have nmond take it."""
     say(text)
-    try:
-        ask(place, {"op": "reload"}, RELOAD_TIMEOUT_S)
-    except NotRunning:
-        complain("nmond is not running; it takes the keys when it starts")
+    code = reload_nmond(place)
     say(MEANING[ring.mode])
-    return 0
+    return code
 
 
 # ----------------------------------------------------------------------------------------------- status

@@ -117,7 +117,7 @@ def test_without_nmond_nobody_knows_what_the_others_are_ready_for(
     place: Layout, files: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ezha.main(["key", "add", files["old"]]) == 0
-    assert capsys.readouterr().err == "nmond is not running; it takes the keys when it starts\n"
+    assert capsys.readouterr().err == ""
     assert ezha.main(["key", "sign", A]) == 1
     assert "nmond is not running here, so what the other nodes are ready for is not known" in capsys.readouterr().err
     assert ezha.main(["key", "sign", A, "--force"]) == 0
@@ -198,3 +198,15 @@ def test_an_installation_that_signs_from_the_beginning(
         assert ezha.main([*install, files["old"]]) == 1
     assert "while ezha runs here: bring it in with ezha key add" in capsys.readouterr().err
     assert keyring.load_keys(place).mode is Mode.UNAUTHENTICATED
+
+
+def test_a_configuration_that_nmond_refuses(
+    place: Layout, files: dict[str, str], run_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The ring is as it was asked for; that nmond goes on with the one before is said, and why."""
+    refusal = {"final": True, "ok": False, "text": "not taken over", "errors": ["conf/monitor:3: timeout ten"]}
+    with fake.nmond(run_dir, {**answers(peer("none", "none")), "reload": refusal}):
+        assert ezha.main(["key", "add", files["old"]]) == 1
+    told = capsys.readouterr().err
+    assert told == "the file is changed, but nmond did not take it over: not taken over; conf/monitor:3: timeout ten\n"
+    assert keyring.load_keys(place) == KeyRing((OLD,))
