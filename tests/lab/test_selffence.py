@@ -24,7 +24,7 @@ REBOOT = 'protection = "disk"\nself_fence = "reboot"\n'
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Pair]:
-    with standing(T, [f"web{number}" for number in range(6)], REBOOT) as pair:
+    with standing(T, [f"web{number}" for number in range(7)], REBOOT) as pair:
         yield pair
 
 
@@ -105,6 +105,26 @@ def test_an_nmond_that_is_stopped_ends_with_its_machine_before_another_node_take
     web.wait("node2", "STARTED")
     back(pair, "node1")
     assert web.calls() == ["start", "start"]
+    web.assert_nothing_twice()
+
+
+def test_what_an_emergency_stop_does_not_end_in_time_ends_with_the_machine(web: Service) -> None:
+    pair = web.pair
+    web.behave("on_stop() { sleep 1000; }")
+    pair.lab.cut("net", "node1")
+    pair.lab.set_disk_fault("node1", "eio")
+    cut = boottime()
+    wait_for(lambda: power(pair, "node1") == "ended", what="node1 ends itself")
+    ended = boottime() - cut
+    assert HARD - T / 5 - 0.1 < ended < T, ended
+    assert web.calls() == ["start", "stop"]
+    assert "after its lease lapsed, and is not known to be stopped" in (
+        pair.cluster("node1", "log", "nmond.log").read_text()
+    )
+    web.wait("node2", "STARTED")
+    assert boottime() - cut < T + 1.0
+    pair.lab.heal()
+    back(pair, "node1")
     web.assert_nothing_twice()
 
 
