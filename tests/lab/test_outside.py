@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
+from ha.lab.process import ProcessId
 from tests.lab.conftest import wait_for
 from tests.lab.etcd_server import needs_etcd
-from tests.lab.pair import NODES, Pair, boottime, standing
+from tests.lab.pair import BIN, NODES, Pair, boottime, standing
 
 T = 1.0
 ETCD_T = 2.0
@@ -172,11 +173,22 @@ def with_etcd(options: str) -> Iterator[Pair]:
             server.wait()
 
 
+def speaker(pair: Pair, node: str) -> ProcessId | None:
+    """The process that speaks with etcd."""
+    return next((each for each, title in pair.processes(node).items() if title == f"{BIN}/nmond (etcd)"), None)
+
+
 @needs_etcd
 def test_cut_off_from_each_other_and_from_etcd_nobody_runs_it() -> None:
     with with_etcd('protection = "etcd"\nself_fence = "stop"\n') as pair:
         web = pair.services["web"]
         web.take()
+        # It goes through a restart of nmond.
+        old = speaker(pair, "node1")
+        assert old is not None
+        assert pair.run("node1", "ezha.init", "restart").returncode == 0
+        assert speaker(pair, "node1") == old
+        assert (web.state("node1"), web.calls()) == ("STARTED", ["start"])
         cut_all(pair)
         wait_for(lambda: not web.running(), ETCD_T + 3, what="node1 has given it up")
         time.sleep(2 * ETCD_T)
