@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import beside, claims, controller, database, fuzz, resting, takeover, thousand
+from bench import beside, claims, controller, database, fuzz, resting, saturated, takeover, thousand
 from bench.figure import GATE, Figure
 from bench.ground import progress
 
@@ -40,6 +40,7 @@ MEASUREMENTS = (
     Measurement("postgresql", database.ocf, full=5, short=1),
     Measurement("postgresql-app", database.app, full=5, short=0),
     Measurement("postgresql-lazy", database.unsafe, full=1, short=0),
+    Measurement("saturated", saturated.figures, full=300, short=0),
     Measurement("fuzz", fuzz.figures, full=100, short=1),
 )
 

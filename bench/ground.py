@@ -180,6 +180,13 @@ class Ground:
                 return float(line.rsplit(" ", 1)[1])
         raise KeyError(name)
 
+    def total(self, node: str, name: str) -> float:
+        """As ``gauge``, of a counter that there is only once it has counted something."""
+        try:
+            return self.gauge(node, name)
+        except KeyError:
+            return 0.0
+
     # ---- what can be done
 
     def run_on(self, node: str) -> None:
