@@ -93,7 +93,7 @@ def act(order: dict[str, Any]) -> dict[str, Any]:
         answer |= {"error": str(error), "kind": type(error).__name__}
     else:
         if order["action"] == "status":
-            answer |= {"state": result.state.value, "notes": list(result.notes)}
+            answer |= {"state": result.state.value, "notes": list(result.notes), "lost": result.lost}
         else:
             answer["result"] = result
     return answer | {"activated": resource.activated, "took": time.monotonic() - began}

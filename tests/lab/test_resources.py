@@ -37,6 +37,8 @@ class Answer:
     took: float
     state: str = ""
     notes: tuple[str, ...] = ()
+    lost: bool = False
+    """Whether a monitor would restart it."""
     result: Any = None
     kind: str = ""
 
@@ -480,7 +482,8 @@ def test_a_file_system_that_turned_read_only_or_full(disk: Disk) -> None:
     disk.run("sh", "-c", f"cat /dev/zero >{disk.point}/zeros 2>/dev/null || true")
     assert disk.fs().state == "up", "full, and up"
     disk.run("mount", "-o", "remount,ro", disk.point)
-    assert disk.fs().ok("status").notes == ["mounted read-only"]
+    seen = disk.fs().ok("status")
+    assert (seen.notes, seen.lost) == (["mounted read-only"], True)
     assert disk.fs(mnt_opt="ro").state == "up", "where that was asked for"
     disk.fs().ok("stop")
     disk.loop().ok("stop")
@@ -575,7 +578,7 @@ def test_a_mount_that_hangs_holds_up_nobody(disk: Disk) -> None:
         fs.ok("start")
         began = time.monotonic()
         seen = fs.ok("status")
-        assert (seen.state, seen.notes) == ("warn", ["hangs: no answer within 0.5 s"])
+        assert (seen.state, seen.notes, seen.lost) == ("warn", ["hangs: no answer within 0.5 s"], False)
         assert time.monotonic() - began < 4
         assert fs.call("stop").took < 6
         plain = disk.nodes.lab.popen("node1", ["ls", f"{hung}/file"])

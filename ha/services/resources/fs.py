@@ -129,14 +129,16 @@ class Fs(Resource):
         if not self._is_ours(seen):
             return Status(State.WARN, (f"{seen.source} ({seen.type}) is mounted there",))
         if seen.read_only:
-            return Status(State.UP) if "ro" in self.options else Status(State.WARN, ("mounted read-only",))
+            return Status(State.UP) if "ro" in self.options else Status(State.WARN, ("mounted read-only",), failed=True)
         point = self.point
         try:
             ctx.runner.call(lambda: _write_test(point), self.timeout("status"))
-        except TimeoutError:
+        except TimeoutError:  # nobody can tell: the disk may be slow, and elsewhere it would be as slow
             return Status(State.WARN, (f"hangs: no answer within {self.timeout('status'):g} s",))
-        except (OSError, ResourceError) as error:
-            return Status(State.WARN, (f"cannot be written: {getattr(error, 'strerror', None) or error}",))
+        except OSError as error:
+            return Status(State.WARN, (f"cannot be written: {error.strerror}",), failed=True)
+        except ResourceError as error:
+            return Status(State.WARN, (str(error),))
         return Status(State.UP)
 
     # ------------------------------------------------------------------------------------------------ the device

@@ -173,16 +173,17 @@ class Ip(Resource):
         ]
         moved = [address for address in added if address not in wanted and device.holds(address)]
         notes += [f"{address} is here, which {', '.join(self.names)} no longer means" for address in moved]
-        notes += [f"{address} is missing" for address in wanted if (here or moved) and address not in here]
         for address in here:
             if isinstance(address, ipaddress.IPv6Address) and ipv6_flags(address, self.device)[1]:
                 notes.append(f"{address} is in use by another machine, too (duplicate address)")
+        lost = [f"{address} is missing" for address in wanted if (here or moved) and address not in here]
         if here and not device.up:
-            notes.append(f"{self.device} is down")
+            lost.append(f"{self.device} is down")
         elif here and not device.carrier:
-            notes.append(f"{self.device} has no carrier")
-        if notes:
-            return Status(State.WARN, (*told, *notes))
+            lost.append(f"{self.device} has no carrier")
+        if notes or lost:
+            # Half of the addresses, or a dead link, is a service that is not reached; the rest nobody here can judge.
+            return Status(State.WARN, (*told, *notes, *lost), failed=bool(lost) and not moved)
         return Status(State.UP if here else State.DOWN, told)
 
     # --------------------------------------------------------------------------------------------- names, masks

@@ -28,6 +28,8 @@ _DISTINCT = "OCF_RESKEY_"
 """A parameter that has the name of a key of ours is written with this before it."""
 _RUNNING, _RUNNING_MASTER = 0, 8
 _NOT_INSTALLED, _NOT_RUNNING, _UNIMPLEMENTED = 5, 7, 3
+_FAILED = (1, 9)
+"""What a restart may mend; anything else is a mistake of the configuration, and is the same after it."""
 _CODES = {
     1: "generic error",
     2: "wrong arguments",
@@ -116,7 +118,7 @@ class Ocf(Resource):
             return Status(State.DOWN)
         if done.code == _NOT_INSTALLED:  # its program may lie on a file system that is mounted elsewhere
             return Status(State.DOWN, (_why(done),))
-        return Status(State.WARN, (_why(done),))
+        return Status(State.WARN, (_why(done),), failed=done.code in _FAILED)
 
     # ------------------------------------------------------------------------------------------------------ calls
 
