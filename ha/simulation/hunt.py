@@ -40,7 +40,9 @@ class Tally:
     seconds: float = 0.0
     """Simulated, with both phases."""
     dual: int = 0
-    """Dual runs that protection "none" cannot prevent."""
+    """Dual runs that no promise covers: under protection "none", or where what ends a node was paused with it."""
+    window: float = 0.0
+    """The longest of them after a pause that stopped the watchdog, too, in T."""
     found: list[Found] = field(default_factory=list)
     cells: Counter[Cell] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -51,6 +53,7 @@ class Tally:
         self.histories += other.histories
         self.seconds += other.seconds
         self.dual += other.dual
+        self.window = max(self.window, other.window)
         self.found += other.found
         self.cells.update(other.cells)
         self.faults.update(other.faults)
@@ -74,7 +77,7 @@ def one(
     findings = outcome.findings
     if twice and run(planner(seed), given, keep=False).digest != outcome.digest:
         findings.safety.append("run again it is another history: the simulator itself is at fault")
-    tally.seconds, tally.dual = outcome.seconds, findings.dual
+    tally.seconds, tally.dual, tally.window = outcome.seconds, findings.dual, findings.window
     tally.faults.update(outcome.faults)
     tally.situations.update(findings.situations)
     if not outcome.clean:
@@ -91,16 +94,22 @@ def hunt(
     progress: Callable[[Tally], None] = lambda tally: None,
     twice: bool = False,
     enough: Callable[[Tally], bool] = lambda tally: False,
+    so_far: Tally | None = None,
 ) -> Tally:
     """Every seed's history. ``seconds``: of real time, after which no further batch is begun; nor is one where what
-    there is was ``enough``. ``planner`` and ``given`` reach the other processes by fork."""
+    there is was ``enough``. ``so_far``: what other seeds came to, added to. ``planner`` and ``given`` reach the other
+    processes by fork."""
     began = time.monotonic()
     total = Tally()
+    if so_far is not None:
+        total.add(so_far)
+    before = so_far.wall if so_far is not None else 0.0
 
     def over() -> bool:
-        total.wall = time.monotonic() - began
+        took = time.monotonic() - began
+        total.wall = before + took
         progress(total)
-        return enough(total) or (seconds is not None and total.wall >= seconds)
+        return enough(total) or (seconds is not None and took >= seconds)
 
     batches = _batches(seeds)
     if jobs <= 1:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ha.simulation import hunt
+from ha.simulation import hunt, ledger
 from ha.simulation.history import Outcome
 from ha.simulation.history import run as real_run
 from ha.simulation.mix import draw_plan
@@ -32,3 +32,28 @@ def test_a_history_that_is_another_one_the_second_time_is_a_violation(monkeypatc
     assert hunt.one(1, brief, twice=True).found[0].safety == [
         "run again it is another history: the simulator itself is at fault"
     ]
+
+
+def test_a_hunt_goes_on_where_it_ended() -> None:
+    whole, first = hunt.hunt(range(8), planner=brief), hunt.hunt(range(5), planner=brief)
+    kept = ledger.Ledger("8 seeds", "this code", first)
+    so_far = ledger.read(kept.text, "8 seeds", "this code")
+    rest = hunt.hunt(range(8)[so_far.histories :], planner=brief, so_far=so_far)
+    whole.wall = rest.wall = 0.0
+    assert whole.seconds == pytest.approx(rest.seconds)
+    whole.seconds = rest.seconds
+    assert whole == rest
+
+
+@pytest.mark.parametrize(
+    ("text", "of", "code", "why"),
+    [
+        ("nonsense", "a", "b", "not the state of a hunt"),
+        ("{}", "a", "b", "not the state of a hunt"),
+        (ledger.Ledger("a", "b", hunt.Tally()).text, "another", "b", "it is of another hunt"),
+        (ledger.Ledger("a", "b", hunt.Tally()).text, "a", "other", "the code has changed since"),
+    ],
+)
+def test_the_state_of_another_hunt_is_refused(text: str, of: str, code: str, why: str) -> None:
+    with pytest.raises(ledger.LedgerError, match=why):
+        ledger.read(text, of, code)

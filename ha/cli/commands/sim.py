@@ -14,6 +14,7 @@ from ha.simulation.bounded import Bounds
 from ha.simulation.history import run as carry_out
 from ha.simulation.history import texts_of
 from ha.simulation.plan import RULES, Plan, PlanError
+from ha.simulation.promises import FULL, MIXES
 from ha.simulation.settings import Setting
 from ha.simulation.story import World, ending, tell
 
@@ -62,6 +63,7 @@ def _parser() -> Parser:
         metavar="FILE",
         help="name the cells that a search reached (explore --json; may be given again) and the hunt did not",
     )
+    sub.add_argument("--resume", metavar="FILE", help="go on where the hunt ended that this file is the state of")
     sub.add_argument("--until-covered", action="store_true", help="stop once none of these is missing")
     _add_cluster(sub)
     sub = add("shrink", "find the shortest history that still goes wrong, and save it as a scenario file", _shrink)
@@ -133,6 +135,9 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     _add_rules(parser)
     _add_conf(parser)
     parser.add_argument(
+        "--mix", choices=MIXES, default=FULL, help="pauses: whole machines pause, and their watchdogs with them"
+    )
+    parser.add_argument(
         "--setting", metavar="WORDS", help="the cluster, for example: 'nodes=3 timeout=2 paths=net+dio services=2'"
     )
 
@@ -153,24 +158,35 @@ def _hunt(options: argparse.Namespace) -> int:
         return bool(options.until_covered and reachable is not None and not hunting.missing(tally, reachable))
 
     def planner(seed: int) -> Plan:
-        return given.drawn(seed, options.hours, options.rules, own, made)
+        return given.drawn(seed, options.hours, options.rules, own, made, options.mix)
 
     def again(seed: int) -> str:
-        return telling.run_command(planner(seed), options.hours, options.conf, options.setting)
+        return telling.run_command(planner(seed), options.hours, options.conf, options.setting, options.mix)
 
-    last, interrupted = hunt.Tally(), False
+    kept = None
+    if options.resume is not None:
+        if not isinstance(seeds, range):
+            raise CliError("--resume: say which seeds there are in all: --seeds A..B")
+        kept = hunting.Kept(options.resume, _hunted(options, seeds))
+        seeds = seeds[kept.done :]
+    so_far = kept.tally if kept is not None else None
+    last, interrupted = so_far or hunt.Tally(), False
 
     def keep(tally: hunt.Tally) -> None:
         nonlocal last
         last = tally
         show(tally)
+        if kept is not None:
+            kept.keep(tally)
 
     planner(0)  # what cannot be planned is told here, not by a process of the pool
-    with hunting.bar(len(seeds) if isinstance(seeds, range) else None) as show:
+    with hunting.bar(len(seeds) + last.histories if isinstance(seeds, range) else None) as show:
         try:
-            hunt.hunt(seeds, jobs, seconds, planner, own, keep, options.twice, enough)
+            hunt.hunt(seeds, jobs, seconds, planner, own, keep, options.twice, enough, so_far)
         except KeyboardInterrupt:
             interrupted = True
+    if kept is not None:
+        kept.keep(last, last=True)
     say("\n".join(hunting.summary(last, jobs, again)))
     if options.cells:
         say("\n" + "\n".join(hunting.cells(last)))
@@ -180,6 +196,13 @@ def _hunt(options: argparse.Namespace) -> int:
         complain("ezha sim hunt: interrupted; what was found so far stands above")
         return EXIT_INTERRUPTED
     return hunting.exit_code(last)
+
+
+def _hunted(options: argparse.Namespace, seeds: range) -> str:
+    """What a hunt is of, in words."""
+    names = ("hours", "rules", "conf", "setting", "mix")
+    words = [f"{name} {getattr(options, name)}" for name in names if getattr(options, name) is not None]
+    return f"seeds {seeds.start}..{seeds.stop - 1}, {', '.join(words)}"
 
 
 def _explore(options: argparse.Namespace) -> int:
@@ -225,7 +248,7 @@ def _planned(options: argparse.Namespace, own: dict[str, Texts] | None) -> Plan:
     """Of SEED|FILE."""
     word = options.what
     if word.isascii() and word.isdigit() and len(word) < 19:
-        return given.drawn(int(word), options.hours, options.rules, own, given.setting(options.setting))
+        return given.drawn(int(word), options.hours, options.rules, own, given.setting(options.setting), options.mix)
     if options.hours is not None or options.setting is not None:
         raise CliError("--hours and --setting go with a seed: a scenario file brings its own")
     return given.scenario_file(word, own)
@@ -266,8 +289,9 @@ def _shrink(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     own = given.own(options.conf)
-    plan = given.drawn(options.seed, options.hours, options.rules, own, given.setting(options.setting))
-    again = telling.run_command(plan, options.hours, options.conf, options.setting)
+    made = given.setting(options.setting)
+    plan = given.drawn(options.seed, options.hours, options.rules, own, made, options.mix)
+    again = telling.run_command(plan, options.hours, options.conf, options.setting, options.mix)
     outcome = carry_out(plan, own)
     return telling.print_history(outcome, scenario.cluster_of(texts_of(plan, own)), again)
 
@@ -286,7 +310,8 @@ def _report(options: argparse.Namespace) -> int:
     own = given.own(options.conf)
     plan = _planned(options, own)
     if options.what.isdigit():
-        again, title = telling.run_command(plan, options.hours, options.conf, options.setting), f"seed {options.what}"
+        words = (options.hours, options.conf, options.setting, options.mix)
+        again, title = telling.run_command(plan, *words), f"seed {options.what}"
     else:
         again, title = telling.command(["replay", options.what], {"conf": options.conf}), options.what
     outcome = carry_out(plan, own, messages=True)

@@ -11,8 +11,10 @@ from ha.node.config import ConfigError, Texts, load_texts, parse
 from ha.node.config.whole import read_any
 from ha.node.layout import Layout
 from ha.simulation import scenario
+from ha.simulation.guard import GuardKind, guarding
 from ha.simulation.mix import SECONDS, draw_plan
 from ha.simulation.plan import Plan, PlanError
+from ha.simulation.promises import FULL, Cover
 from ha.simulation.settings import Setting
 
 MAX_SCENARIO = 16 * 1024 * 1024
@@ -85,17 +87,28 @@ def setting(text: str | None) -> Setting | None:
         raise CliError(str(error)) from None
 
 
-def drawn(seed: int, hours: float | None, rules: str, given: dict[str, Texts] | None, made: Setting | None) -> Plan:
+def drawn(
+    seed: int,
+    hours: float | None,
+    rules: str,
+    given: dict[str, Texts] | None,
+    made: Setting | None,
+    mix: str = FULL,
+) -> Plan:
     """The plan of a seed, for the user's configuration, a setting, or whatever the seed draws."""
     seconds = SECONDS if hours is None else hours * 3600.0
     if given is None:
-        return draw_plan(seed, seconds, rules=rules, setting=made)
+        return draw_plan(seed, seconds, rules=rules, setting=made, mix=mix)
     cluster = scenario.cluster_of(given)
     timeout = max((cluster.timeout_of(node) for node in cluster.nodes), default=10.0)
     services = tuple(cluster.services)
     if not services:
         raise CliError("the configuration has no service: there is nothing to simulate")
-    return draw_plan(seed, seconds, rules=rules, nodes=tuple(cluster.nodes), services=services, timeout=timeout)
+    first = next(iter(given))
+    how = guarding(parse(given[first], first), first)
+    cover = Cover(any(s.leased for s in cluster.services.values()), how.kind is GuardKind.WATCHDOG)
+    nodes = tuple(cluster.nodes)
+    return draw_plan(seed, seconds, rules=rules, nodes=nodes, services=services, timeout=timeout, mix=mix, cover=cover)
 
 
 def scenario_file(path: str, given: dict[str, Texts] | None) -> Plan:

@@ -8,14 +8,20 @@ from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from itertools import count
+from pathlib import Path
 
+import ha
 from ha.cli.guard import CliError
 from ha.cli.simulator.telling import EXIT_CLEAN, EXIT_LIVENESS, EXIT_SAFETY
+from ha.simulation import ledger
 from ha.simulation.coverage import Cell, in_order, parse
 from ha.simulation.hunt import Tally
 
 MAX_EXPLORED = 16 * 1024 * 1024
+KEEP_S = 15.0
+"""The state of a hunt is written so often."""
 SHOWN = 20
 """Violations that are told one by one."""
 
@@ -34,6 +40,60 @@ def chosen(given: range | None, minutes: float | None) -> Iterable[int]:
     if given is not None:
         return given
     return range(1, 1001) if minutes is None else count(1)
+
+
+class Kept:
+    """The state of a hunt in a file: taken up again where the last one ended, and written as it goes on."""
+
+    def __init__(self, path: str, of: str) -> None:
+        """Raises CliError."""
+        self._path = path
+        self._of = of
+        self._code = code()
+        self._written = 0.0
+        self.tally: Tally | None = None
+        try:
+            with open(path, encoding="utf-8") as file:
+                self.tally = ledger.read(file.read(MAX_EXPLORED), of, self._code)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise CliError(f"{path}: {error.strerror}") from None
+        except (UnicodeDecodeError, ledger.LedgerError) as error:
+            raise CliError(f"{path}: {error}") from None
+
+    @property
+    def done(self) -> int:
+        """Histories."""
+        return self.tally.histories if self.tally is not None else 0
+
+    def keep(self, tally: Tally, last: bool = False) -> None:
+        """Now and then, and at the end. Raises CliError."""
+        if not last and time.monotonic() - self._written < KEEP_S:
+            return
+        text = ledger.Ledger(self._of, self._code, tally).text
+        try:
+            with open(f"{self._path}.part", "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(f"{self._path}.part", self._path)
+        except OSError as error:
+            raise CliError(f"{self._path}: cannot be written: {error.strerror}") from None
+        self._written = time.monotonic()
+
+
+def code() -> str:
+    """Digest of all code that a history rests on. Raises CliError."""
+    root = Path(ha.__file__ or "").parent
+    digest = blake2b(digest_size=12)
+    try:
+        for folder in ("fsm", "heartbeats", "node", "simulation"):
+            for path in sorted((root / folder).rglob("*.py")):
+                digest.update(path.read_bytes())
+    except OSError as error:
+        raise CliError(f"{error.filename}: {error.strerror}") from None
+    return digest.hexdigest()
 
 
 def cores() -> int:
@@ -88,7 +148,7 @@ def summary(tally: Tally, jobs: int, command: Callable[[int], str]) -> list[str]
         ),
         f"faults: {_counted(tally.faults)}",
         f"situations: {_counted(tally.situations)}",
-        f'dual runs that protection "none" cannot prevent: {tally.dual:,}',
+        f"dual runs that no promise covers: {tally.dual:,}{_window(tally)}",
         "",
     ]
     for found in tally.found[:SHOWN]:
@@ -142,6 +202,10 @@ def exit_code(tally: Tally) -> int:
     if tally.safety:
         return EXIT_SAFETY
     return EXIT_LIVENESS if tally.liveness else EXIT_CLEAN
+
+
+def _window(tally: Tally) -> str:
+    return f"; after a pause that stopped the watchdog, too, for {tally.window:.2f} T at most" if tally.window else ""
 
 
 def _rarest(tally: Tally) -> str:

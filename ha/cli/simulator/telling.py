@@ -10,6 +10,7 @@ from ha.cli.guard import say
 from ha.fsm.config import ClusterConfig
 from ha.simulation.history import Outcome
 from ha.simulation.plan import Plan
+from ha.simulation.promises import FULL
 from ha.simulation.story import Line, Tone, World, ending, layout, tell
 
 EXIT_CLEAN, EXIT_SAFETY, EXIT_LIVENESS = 0, 1, 2
@@ -114,8 +115,9 @@ def command(words: list[str], options: Mapping[str, str | None]) -> str:
     return " ".join(["ezha", "sim", *(shlex.quote(word) for word in words)])
 
 
-def run_command(plan: Plan, hours: float | None, conf: str | None, setting: str | None) -> str:
+def run_command(plan: Plan, hours: float | None, conf: str | None, setting: str | None, mix: str = FULL) -> str:
     """What shows the history of a seed again."""
     rules = plan.rules if plan.rules != "ezha" else None
     told = {"hours": f"{hours:g}" if hours is not None else None, "rules": rules, "conf": conf, "setting": setting}
+    told["mix"] = mix if mix != FULL else None
     return command(["run", "--seed", plan.seed], told)
