@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Final
 
+import ha
 from ha.fsm.config import ClusterConfig
 from ha.fsm.lease import timing_of
 from ha.fsm.states import Promise
@@ -104,6 +105,8 @@ class Guarding:
         """When the lease of the nmond before this one ends; ``inf``: it left nothing that a lease covers; ``-inf``:
         that is not known. Set by ``open``."""
         self._told = False
+        self._seen = self._seen_at = self._looked_at = 0.0
+        """What the page last showed of the guardian, since when, and when nmond last looked."""
 
     # ------------------------------------------------------------------------------------------ beginning
 
@@ -261,7 +264,8 @@ class Guarding:
 
     def _digest(self) -> str:
         plan = self._plan
-        return hashlib.sha256(json.dumps(asdict(plan) if plan else None).encode()).hexdigest()[:32]
+        what = [ha.__version__, asdict(plan) if plan else None]
+        return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
     def _follow(self, pid: int) -> None:
         self._pidfd = os.pidfd_open(pid)
@@ -335,15 +339,23 @@ class Guarding:
                 self._ready = page.seen >= self._since and self._running_is_ours()
                 if not self._ready and now - self._since > START_S:
                     self._dismiss(f"it was not ready within {START_S:g} s")
-            elif now - page.seen > STALE_S:
-                self._log.error(f"the guardian (pid {self._pid}) has not moved for {now - page.seen:.1f} s")
-                self._dismiss("it guards nothing")
+            elif self._stale(page, now):
+                self._dismiss(f"it has not moved for {now - page.seen:.1f} s, and guards nothing")
         promise = Promise.STOP
         if self._ready and plan is not None:
             promise = Promise.WATCHDOG if page.watchdog > 0 else _PROMISES[plan.mode]
         if promise is not self.promise:
             self.promise = promise
             self._promised(promise)
+
+    def _stale(self, page: GuardFile, now: float) -> bool:
+        """It has not looked at its page for STALE_S in which nmond itself ran: after a pause of the whole machine nmond
+        may be the first to wake. One whose time has come is at work, and looks when that is done."""
+        away = now - self._looked_at > 2 * LOOK_S
+        if away or page.seen != self._seen or now >= page.until:
+            self._seen, self._seen_at = page.seen, now
+        self._looked_at = now
+        return now - self._seen_at > STALE_S
 
     def _running_is_ours(self) -> bool:
         try:

@@ -377,6 +377,38 @@ class TestGuarding:
         node.until(lambda: len(node.told) == 3)
         assert node.told[1:] == [Promise.STOP, Promise.COMMAND]
 
+    def test_after_a_pause_of_the_whole_machine_the_guardian_is_given_time_to_wake(
+        self, node: Node, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(guarding_module, "STALE_S", 0.2)
+        node.begin(COMMAND)
+        node.until(lambda: node.told == [Promise.COMMAND])
+        guarding, pid = node.guarding, node.guarding.pid
+        os.kill(pid, signal.SIGSTOP)
+        guarding._looked_at -= 60.0  # neither of the two has run for a minute
+        guarding._seen_at -= 60.0
+        guarding._look()
+        os.kill(pid, signal.SIGCONT)
+        page = GuardFile.open(f"{node.layout.run}/guard", "boot")
+        seen = page.seen
+        node.until(lambda: page.seen > seen + 0.3)
+        assert (guarding.pid, node.told) == (pid, [Promise.COMMAND])
+
+    def test_one_that_runs_its_command_is_not_taken_for_one_that_hangs(
+        self, node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(guarding_module, "STALE_S", 0.2)
+        command = tmp_path / "off"
+        command.write_text(f"#!/bin/sh\necho once >>{tmp_path}/fenced\nsleep 0.8\n")
+        command.chmod(0o755)
+        node.begin(Plan("command", MARGIN, (str(command),)))
+        node.until(lambda: node.told == [Promise.COMMAND])
+        pid = node.guarding.pid
+        node.guarding.until(node.loop.clock() + 0.1)
+        node.until(lambda: Path(node.layout.log, "nmond.log").exists() and "exit code 0" in node.log_text())
+        assert node.guarding.pid == pid
+        assert (tmp_path / "fenced").read_text() == "once\n"
+
     def test_the_next_nmond_finds_the_guardian_and_the_end_of_the_lease(self, node: Node) -> None:
         node.begin(COMMAND)
         node.until(lambda: node.told == [Promise.COMMAND])
