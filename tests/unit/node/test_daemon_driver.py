@@ -337,6 +337,19 @@ def test_no_answer_goes_out_between_a_pause_and_the_lapse(
     assert [reply.text for reply in world.replies] == ["started"]
 
 
+def test_the_twins_without_the_look_at_the_time_let_both_out(
+    driver: Driver, engine: FakeEngine, world: FakeWorld, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Driver, "lapsed", property(lambda driver: False))
+    lapse(engine, 1010.0, KILL)
+    monkeypatch.setattr(world, "send", lambda message: setattr(clock, "at", 1010.0))
+    driver.post(ENDED)
+    driver.post(Command("c", "web", Action.START))
+    driver.work(slice_s=100.0)
+    assert [type(event) for event in engine.events] == [ScriptEnded, Command]
+    assert [reply.text for reply in world.replies] == ["started", "started"]
+
+
 def test_a_lapse_that_the_engine_has_seen_holds_nothing_up(
     driver: Driver, engine: FakeEngine, world: FakeWorld, clock: Clock
 ) -> None:
