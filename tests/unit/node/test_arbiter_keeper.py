@@ -1,8 +1,6 @@
 """A service's key in etcd: got, kept, lost, given back; and never two owners, whatever etcd and the network do."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -14,86 +12,10 @@ from ha.node.arbiter.answers import Key
 from ha.node.arbiter.arithmetic import forgotten_after, request_timeout, ttl
 from ha.node.arbiter.keeper import Answer, Keeper
 from ha.node.arbiter.memory import Memory
-from tests.unit.node.etcd_model import ENDPOINTS, Etcd, Link
-from tests.unit.node.world import Clock
+from tests.unit.node.etcd_model import ENDPOINTS
+from tests.unit.node.etcd_world import LONGEST, STATES, WHAT, Stale, T, World, play
 
-T = 10.0
-TIMING = Timing(T)
 WEB = "/ezha/c/web"
-
-
-class Node:
-    """A keeper, and what it said."""
-
-    def __init__(self, etcd: Etcd, clock: Clock, folder: Path, name: str, rate: float = 1.0) -> None:
-        self._etcd = etcd
-        self._clock = clock
-        self._folder = folder
-        self._rate = rate
-        self.name = name
-        self.said: list[Answer] = []
-        self.start()
-
-    def now(self) -> float:
-        return self._clock() * self._rate
-
-    def start(self) -> None:
-        """A new process: nothing is remembered but the file."""
-        self.link = Link(self._etcd)
-        self.memory = Memory(str(self._folder / self.name), TIMING.lease)
-        self.keeper = Keeper(
-            self.link,
-            self.memory,
-            self.now,
-            self.said.append,
-            prefix="/ezha/c/",
-            owner=self.name,
-            incarnation="1",
-            period=1.0,
-            longest=ttl(TIMING),
-        )
-
-    def want(self, *services: str) -> None:
-        self.keeper.use(dict.fromkeys(services, TIMING))
-
-    def turn(self) -> None:
-        if self.now() >= self.keeper.due:
-            self.keeper.turn()
-
-    @property
-    def last(self) -> Answer:
-        return self.said[-1]
-
-    def may_run_until(self) -> float:
-        """By the world's clock: of the worst node that believed every answer."""
-        until = float("-inf")
-        for answer in self.said:
-            if answer.service == "web":
-                until = answer.asked + TIMING.ended if answer.ours else until
-        return until / self._rate
-
-
-class World:
-    def __init__(self, folder: Path, etcd_rate: float = 1.0, rates: Iterable[float] = (1.0, 1.0)) -> None:
-        self.clock = Clock(1000.0)
-        self.etcd = Etcd(self.clock, etcd_rate)
-        self.one, self.two = (
-            Node(self.etcd, self.clock, folder, name, rate)
-            for name, rate in zip(("node1", "node2"), rates, strict=True)
-        )
-
-    def forget_nothing(self) -> None:
-        """Both have seen this etcd before: the wait of the very first contact is over."""
-        for node in (self.one, self.two):
-            node.link.cluster = self.etcd.store.cluster
-            node.memory.see(self.etcd.store.cluster, self.etcd.store.revision, node.now())
-            node.memory.settle()
-
-    def run(self, seconds: float, step: float = 0.1) -> None:
-        for _ in range(round(seconds / step)):
-            self.clock.at += step
-            for node in (self.one, self.two):
-                node.turn()
 
 
 @pytest.fixture
@@ -321,58 +243,10 @@ def test_a_memory_that_cannot_be_written_lets_nothing_go(world: World, tmp_path:
 # --------------------------------------------------------------------------------------- never two owners
 
 
-class Stale(Exception):
-    """Raised by the twin: two nodes may run it at once."""
-
-
 STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(
-            ["run", "one", "two", "elect", "restart one", "restart two", "want", "give", "swap", "restore"]
-        ),
-        st.sampled_from(["ok", "ok", "down", "deaf", "stale"]),
-        st.floats(0.1, 1.3 * T),
-    ),
-    min_size=4,
-    max_size=16,
+    st.tuples(st.sampled_from(WHAT), st.sampled_from(STATES), st.floats(0.1, LONGEST)), min_size=4, max_size=16
 )
 RATES = st.tuples(*(st.sampled_from([1 - DRIFT, 1.0, 1 + DRIFT]) for _ in range(3)))
-
-
-def play(steps: Iterable[tuple[str, str, float]], rates: tuple[float, float, float]) -> None:
-    """A history; raises Stale where one may begin before the other must have ended."""
-    with TemporaryDirectory(dir="/dev/shm") as folder:
-        world = World(Path(folder), rates[0], rates[1:])
-        world.forget_nothing()
-        backup = world.etcd.backup()
-        world.one.want("web")
-        world.two.want("web")
-        for what, state, seconds in steps:
-            match what:
-                case "one" | "two":
-                    (world.one if what == "one" else world.two).link.state = state
-                case "elect":
-                    world.etcd.elect()
-                case "restart one" | "restart two":
-                    node = world.one if what == "restart one" else world.two
-                    node.start()
-                    node.want("web")
-                case "want":
-                    world.two.want("web")
-                case "give":
-                    # What is given back was stopped before.
-                    world.one.said.clear()
-                    world.one.want()
-                case "swap":
-                    world.two.said.clear()
-                    world.two.want()
-                    world.one.want("web")
-                case "restore":
-                    world.etcd.restore(backup)
-            for _ in range(round(seconds / 0.25)):
-                world.run(0.25, 0.25)
-                if min(world.one.may_run_until(), world.two.may_run_until()) >= world.clock():
-                    raise Stale(f"at {world.clock():.2f}: {world.one.said[-3:]} {world.two.said[-3:]}")
 
 
 @settings(max_examples=25, deadline=None)
