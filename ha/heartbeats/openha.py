@@ -145,7 +145,9 @@ def struct_of(block: Buffer) -> bytes:
 def stamped(data: bytes, port: str, address: str, pid: int) -> bytes:
     """The same message with what only the process that sends it knows: where to, and its pid.
 
-    Raises CodecError for a port or an address that does not fit."""
+    Raises CodecError for a port or an address that does not fit, and for what is no such message."""
+    if len(data) != SIZE:
+        raise CodecError("wrong length")
     where = _WHERE.pack(_bytes(port, MAX_PORT, "port", empty=True), _bytes(address, MAX_ADDRESS, "address", empty=True))
     return data[:_WHERE_AT] + where + data[_WHERE_AT + _WHERE.size : _PID_AT] + _PID.pack(pid)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ha.fsm.config import PathId
+from ha.fsm.config import OPENHA, OWN_WIRE, PathId
 from ha.fsm.engine import Engine
 from ha.fsm.events import (
     Arbitrate,
@@ -290,13 +290,17 @@ class Node:
             self.log.notice(f"nmond goes on; its heartbeats paused for {self.handover_silence * 1000:.0f} ms")
         self.messages_sent += 1
         self._last = (message.seq, data)
-        self.workers.hand(message.seq, self.sent_at, data)
+        self.workers.hand(message.seq, self.sent_at, data, self._language)
         self.sent()
+
+    @property
+    def _language(self) -> str:
+        return OPENHA if self.configuration.cluster.is_original(self.name) else OWN_WIRE
 
     def _bytes_of(self, message: Heartbeat) -> bytes:
         """Raises CodecError."""
         cluster = self.configuration.cluster
-        if cluster.is_original(self.name):
+        if self._language == OPENHA:
             # By the clock of this boot: one that somebody sets would make a listener of OpenHA's call this node dead.
             return originals.compose(message, cluster, self.name, self._epoch + self.loop.clock())
         return encode(message, smallest_room(self.configuration.lines, self.name), self.configuration.keys)
@@ -347,7 +351,7 @@ class Node:
             return
         if self._farewells and self.workers.confirmed(seq):
             self._farewells -= 1
-            self.workers.hand(seq, self.loop.clock(), data)
+            self.workers.hand(seq, self.loop.clock(), data, self._language)
         self.loop.after(FAREWELL_GAP_S, self._farewell)
 
     def settle(self) -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
-from ha.fsm.config import PathId
+from ha.fsm.config import OWN_WIRE, PathId
 from ha.fsm.events import SlotView
 from ha.heartbeats import channel as wire
 from ha.heartbeats.keys import KeyRing, pack
@@ -332,12 +332,13 @@ class Workers:
                 # Full, or dead: then its successor is forked with them.
                 continue
 
-    def hand(self, seq: int, at: float, data: bytes) -> None:
-        """Give this message to every sender. One whose channel is full misses it: it would be stale anyway."""
+    def hand(self, seq: int, at: float, data: bytes, language: str = OWN_WIRE) -> None:
+        """Give this message to every sender whose line speaks ``language`` (``PathLine.wire``): where that has just
+        changed, a worker may be one of before. One whose channel is full misses it: it would be stale anyway."""
         self._tell_keys()
         record = wire.encode(wire.Handed(seq, at, data))
         for worker in self.all.values():
-            if not worker.sender or worker.channel is None:
+            if not worker.sender or worker.channel is None or worker.line.wire != language:
                 continue
             try:
                 worker.channel.send(record)

@@ -75,6 +75,14 @@ def test_a_message_that_names_no_such_place_is_trouble_on_the_path_and_is_not_se
     assert wire.sent == []
 
 
+def test_what_is_no_message_of_openha_is_not_sent_where_one_is_due() -> None:
+    wire = Wire()
+    sender = original.OriginalSender(wire, PathLine("node1", 0, "dio", "/dev/sdb", wire="openha"))
+    with pytest.raises(MediumError, match="wrong length"):
+        sender.send(b"EZH" + bytes(100))
+    assert wire.sent == []
+
+
 def test_a_slot_is_written_whole_and_read_by_the_other_side(line: PathLine) -> None:
     sender, listener = sender_for(line, node_id("node1"), 0), listener_for(line)
     sender.open()

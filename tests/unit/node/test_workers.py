@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,14 @@ def test_a_sender_confirms_what_it_was_handed(bench: Bench) -> None:
     assert (worker.handed, worker.sent, worker.dropped) == (1, 1, 0)
     (said,) = bench.workers.describe(lambda path: (False, None))
     assert (said["role"], said["up"], said["pid"]) == ("sender", True, worker.pid)
+
+
+def test_a_worker_is_handed_nothing_in_another_language_than_its_lines(bench: Bench) -> None:
+    own, other = bench.start(OWN, replace(OWN, index=1, port=4322, wire="openha"))
+    bench.workers.hand(7, 1.0, b"message")
+    bench.workers.hand(8, 1.0, b"struct", "openha")
+    assert (own.handed, other.handed) == (1, 1)
+    bench.until(lambda: (own.confirmed, other.confirmed) == (7, 8))
 
 
 def test_what_a_listener_forwards_comes_with_its_path_and_arrival(bench: Bench) -> None:
