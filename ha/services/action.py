@@ -89,18 +89,20 @@ class Action:
         return DONE
 
     def _check(self) -> None:
-        """Ask every resource before anything is started. Raises _Failed."""
-        for batch in self.batches():
-            for each in batch:
-                self._go_on()
-                ctx = self._service.context(each)
-                try:
-                    why = each.abort_check(ctx)
-                except Exception as error:  # noqa: BLE001 - a fault of a driver must not be taken for a yes
-                    why = _told(error)
-                if why:
-                    ctx.log.warning(why)
-                    raise _Failed(f"start aborted due to resource {each.rid} conflict")
+        """Ask every resource before anything is started: all at once, for an address takes a while. Raises _Failed."""
+        self._go_on()
+        asked = [each for batch in self.batches() for each in batch]
+        said: dict[str, str] = {}
+
+        def ask(resource: Resource) -> None:
+            said[resource.rid] = resource.abort_check(self._service.context(resource))
+
+        # A driver that fails has not said that it may be started.
+        said |= {rid: _told(error) for rid, error in _at_once(asked, ask).items()}
+        for each in asked:
+            if said[each.rid]:
+                self._service.context(each).log.warning(said[each.rid])
+                raise _Failed(f"start aborted due to resource {each.rid} conflict")
 
     def _start(self, resource: Resource) -> None:
         ctx = self._service.context(resource)
@@ -202,22 +204,7 @@ class Action:
 
     def _together(self, batch: Sequence[Resource], act: Callable[[Resource], None]) -> bool:
         """``act`` on all at once. False: one that is optional failed. Raises _Failed where another one did."""
-        failures: dict[str, Exception] = {}
-
-        def one(resource: Resource) -> None:
-            try:
-                act(resource)
-            except Exception as error:  # noqa: BLE001 - a fault of a driver is a failure of its resource, and told
-                failures[resource.rid] = error
-
-        if len(batch) == 1:
-            one(batch[0])
-        else:
-            threads = [threading.Thread(target=one, args=(each,), name=each.rid) for each in batch]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+        failures = _at_once(batch, act)
         self._service.forget()
         failed = [(each, failures[each.rid]) for each in batch if each.rid in failures]
         for each, error in failed:
@@ -227,6 +214,27 @@ class Action:
         if stuck or fatal:
             raise _Failed(f"{', '.join(stuck or fatal)} failed", still_running=bool(stuck))
         return not failed
+
+
+def _at_once(resources: Sequence[Resource], act: Callable[[Resource], None]) -> dict[str, Exception]:
+    """``act`` on each, in a thread of its own where there are several. Returns what failed, by rid."""
+    failures: dict[str, Exception] = {}
+
+    def one(resource: Resource) -> None:
+        try:
+            act(resource)
+        except Exception as error:  # noqa: BLE001 - a fault of a driver is a failure of its resource, and told
+            failures[resource.rid] = error
+
+    if len(resources) == 1:
+        one(resources[0])
+        return failures
+    threads = [threading.Thread(target=one, args=(each,), name=each.rid) for each in resources]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failures
 
 
 def _told(error: Exception) -> str:
