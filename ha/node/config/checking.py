@@ -16,7 +16,7 @@ from ha.node.config.keyring import load_keys
 from ha.node.config.lines import counted
 from ha.node.config.problems import ConfigError, Problem, Report
 from ha.node.config.protecting import single_disk, timelines, unprotected
-from ha.node.config.reaching import check_etcd, check_fences
+from ha.node.config.reaching import check_etcd, check_fences, etcd_figures, fence_figures
 from ha.node.config.sizes import largest_message
 from ha.node.config.whole import Configuration, Read, Texts, load_texts, parse
 from ha.node.layout import Layout
@@ -95,6 +95,8 @@ def figures(configuration: Configuration) -> tuple[str, ...]:
         )
         told.extend(f"    {_path_figure(line, size)}" for line in own)
         told.extend(f"    {text}" for text in timelines(cluster, configuration.options.protecting, node))
+        told.extend(f"    {text}" for text in fence_figures(configuration, node))
+    told.extend(etcd_figures(configuration))
     told.append(MEANING[configuration.keys.mode])
     return tuple(told)
 

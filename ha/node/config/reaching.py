@@ -1,16 +1,22 @@
 """For ``ezha check``: whether the fence agents and the etcd that options.toml names are there and as it says.
 
-Runs the agents (for their metadata) and asks each endpoint once: nothing that nmond does when it reads the files.
+Runs the agents (for their metadata) and asks each endpoint once: nothing that nmond does when it reads the files. And
+what follows from these tables, for people.
 """
 
 import os
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from ha.fsm.lease import timing_of
+from ha.node.arbiter.arithmetic import request_timeout, ttl
 from ha.node.config.etcd import EtcdOptions
-from ha.node.config.fencing import FenceMethod
+from ha.node.config.fencing import FenceMethod, method_for
 from ha.node.config.problems import Report
 from ha.node.trust import distrust
+
+if TYPE_CHECKING:
+    from ha.node.config.whole import Configuration
 
 TIMEOUT_S: Final = 2.0
 _ENVIRON: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
@@ -99,3 +105,31 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def fence_figures(configuration: "Configuration", node: str) -> list[str]:
+    """How the node is fenced, and who waits before that."""
+    cluster = configuration.cluster
+    method = method_for(node, configuration.options.fences, cluster)
+    if method is None:
+        return []
+    verified = ", verified by its status" if method.agent and method.action == "off" and method.verify else ""
+    behind = cluster.nodes[cluster.nodes.index(node) + 1 :]
+    waits = f"; {', '.join(behind)} waits {method.delay:g} s before" if behind and method.delay else ""
+    return [f"fenced by {method.program}: {method.action}{verified}, within {method.timeout:g} s{waits}"]
+
+
+def etcd_figures(configuration: "Configuration") -> list[str]:
+    """The times of the keys, for each T that services with an arbiter have."""
+    cluster, options = configuration.cluster, configuration.options.etcd
+    if options is None:
+        return []
+    timings = {timing_of(cluster, service) for service in cluster.services.values() if service.by_etcd}
+    period = max(cluster.period_of(node) for node in cluster.nodes)
+    count = len(options.endpoints)
+    return [
+        f"etcd (T = {timing.timeout:g} s): a key goes {ttl(timing)} s after its last renewal, which is sent every "
+        f"{period:g} s; one attempt at one of {count} endpoint(s) takes at most "
+        f"{request_timeout(timing, period, count):.3g} s"
+        for timing in sorted(timings, key=lambda timing: timing.timeout)
+    ]

@@ -8,8 +8,9 @@ import pytest
 from ha.node.config.etcd import Endpoint, EtcdOptions
 from ha.node.config.fencing import FenceMethod
 from ha.node.config.problems import Report
-from ha.node.config.reaching import check_etcd, check_fences
+from ha.node.config.reaching import check_etcd, check_fences, etcd_figures, fence_figures
 from tests.unit.node.test_arbiter_gateway import GOOD, HEAD, Reply, gateway, says
+from tests.unit.node.test_config_fencing import parsed
 
 
 def fences(method: FenceMethod, trouble: str = "") -> tuple[list[str], list[str]]:
@@ -108,3 +109,21 @@ def test_certificates_that_are_none(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     problems, _ = etcd(EtcdOptions((Endpoint("127.0.0.1", 1, True),), cacert=str(path)))
     assert "cacert, cert or key cannot be used" in problems[0]
+
+
+def test_the_figures() -> None:
+    services = "web /bin/web node1 node2 /bin/true\n"
+    options = (
+        'protection = "etcd+stonith"\n[fence."node1"]\nagent = "fence_x"\n[fence."node2"]\ncommand = "/off"\n'
+        '[etcd]\nendpoints = ["https://10.0.0.1", "https://10.0.0.2", "https://10.0.0.3"]\n'
+    )
+    found = parsed(options, services=services)
+    assert fence_figures(found, "node1") == [
+        "fenced by fence_x: off, verified by its status, within 60 s; node2 waits 5 s before"
+    ]
+    assert fence_figures(found, "node2") == ["fenced by /off: off, within 60 s"]
+    assert etcd_figures(found) == [
+        "etcd (T = 10 s): a key goes 10 s after its last renewal, which is sent every 1 s; one attempt at one of "
+        "3 endpoint(s) takes at most 1 s"
+    ]
+    assert etcd_figures(parsed("", services=services)) == []
