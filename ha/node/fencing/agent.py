@@ -26,6 +26,8 @@ from ha.node.trust import require_trust
 
 STATUS_OFF: Final = 2
 """Exit code of an agent's action ``status``."""
+BYPASSED: Final = "stonith bypassed"
+"""What OpenSVC's ``SERVICE.stonith`` says, with exit code 0, where its heartbeat resource calls the other node alive."""
 KEPT_BYTES: Final = 8192
 KEPT_LINES: Final = 5
 LINE_CHARS: Final = 300
@@ -76,6 +78,8 @@ def fence(method: FenceMethod, target: str, environ: Mapping[str, str]) -> Outco
         return Outcome(False, said)
     if done.code != 0:
         return Outcome(False, f"{method.program}: {method.action} {said}", done.output)
+    if any(BYPASSED in line for line in done.output):
+        return Outcome(False, f"{method.program} has fenced nobody: it says {BYPASSED!r}", done.output)
     if not method.agent or method.action != "off" or not method.verify:
         return Outcome(True, f"{method.program}: {method.action} {said}", done.output)
     status, said = _action(method, "status", target, environ)

@@ -45,6 +45,13 @@ def test_a_command_is_told_the_node_and_the_action(tmp_path: Path) -> None:
     assert outcome.output == ("x node2 off", "nothing on stdin")
 
 
+def test_opensvcs_stonith_that_was_bypassed_has_fenced_nobody(tmp_path: Path) -> None:
+    path = program(tmp_path, 'echo "18:18:56 INFO    WEB.STONITH#0  stonith bypassed"\n', "web.stonith")
+    outcome = fence(FenceMethod(command=(path,)), "node2", ENV)
+    assert not outcome.ok
+    assert "has fenced nobody" in outcome.text
+
+
 def test_a_command_that_dies_of_a_signal_has_not_fenced(tmp_path: Path) -> None:
     outcome = fence(FenceMethod(command=(program(tmp_path, "kill -9 $$\n"),)), "node2", ENV)
     assert not outcome.ok
