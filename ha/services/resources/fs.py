@@ -17,7 +17,7 @@ from ha.services.context import Context
 from ha.services.errors import ResourceError, StillRunning
 from ha.services.keys import Key, Kind, Values
 from ha.services.resource import Resource
-from ha.services.resources import mounts, processes, users
+from ha.services.resources import blockdev, mounts, processes, users
 from ha.services.resources.mounts import Mount
 from ha.services.resources.steps import Budget, attempt, must, until
 from ha.services.state import State, Status
@@ -41,13 +41,6 @@ _TOP = ("", "bin", "boot", "dev", "etc", "lib", "lib64", "proc", "root", "run", 
 _PROTECTED = frozenset((*(f"/{name}" for name in _TOP), "/usr/local", "/var/lib", "/var/log", "/var/tmp"))  # noqa: S108
 """Whose users are never ended: the machine's own programs are among them."""
 _BY_NAME = {"LABEL": "by-label", "UUID": "by-uuid", "PARTLABEL": "by-partlabel", "PARTUUID": "by-partuuid"}
-
-
-_OTHERWISE = "not mounted, but held by a volume group, an array or a program"
-
-
-class _Unreadable(ResourceError):
-    """The device does not answer."""
 
 
 class Fs(Resource):
@@ -92,7 +85,7 @@ class Fs(Resource):
         """A device that is mounted elsewhere on this machine, or that something else holds, must not be mounted."""
         if self.type not in _ON_DISK or mounts.at(self.point, mounts.table()) is not None:
             return ""
-        return self._held(ctx)
+        return blockdev.held(ctx, self._path())
 
     def start(self, ctx: Context) -> None:
         budget = Budget(self.timeout("start"))
@@ -164,7 +157,7 @@ class Fs(Resource):
         if seen.type != "btrfs":
             return seen.device == f"{os.major(info.st_rdev)}:{os.minor(info.st_rdev)}"
         try:  # btrfs shows a number of its own, and any of its devices
-            return os.stat(seen.source).st_rdev == info.st_rdev or _same_btrfs(seen.source, self._path())
+            return os.stat(seen.source).st_rdev == info.st_rdev or blockdev.same_btrfs(seen.source, self._path())
         except OSError:
             return False
 
@@ -178,9 +171,9 @@ class Fs(Resource):
     def _await_device(self, ctx: Context, budget: Budget) -> None:
         path = self._path()
         if self.type in _ON_DISK:
-            if not until(lambda: _is_block(path), budget, _DEVICE_S):
+            if not until(lambda: blockdev.is_block(path), budget, _DEVICE_S):
                 raise ResourceError(f"{path} is not a block device" if os.path.exists(path) else f"{path} is not there")
-            if held := self._held(ctx):
+            if held := blockdev.held(ctx, self._path()):
                 raise ResourceError(held)
         elif self.type == "bind":
             try:
@@ -195,39 +188,13 @@ class Fs(Resource):
     def _await_release(self, ctx: Context, budget: Budget) -> None:
         """Another node would mount the device next, and two of them at once destroy a file system."""
         try:
-            if not until(lambda: not self._held(ctx), budget, _RELEASE_S):
-                raise ResourceError(self._held(ctx) or f"{self.device} was released late; try again")
-        except _Unreadable as error:
-            if where := _mounted_where(self._path()):
+            if not until(lambda: not blockdev.held(ctx, self._path()), budget, _RELEASE_S):
+                raise ResourceError(blockdev.held(ctx, self._path()) or f"{self.device} was released late; try again")
+        except blockdev.Unreadable as error:
+            if where := blockdev.mounted_where(self._path()):
                 raise ResourceError(f"{error}, and it is {where}") from None
             # The lists of mounts need no answer of the device: this node has nothing of it.
             ctx.log.warning(f"{error}; it is mounted nowhere on this machine")
-
-    def _held(self, ctx: Context) -> str:
-        """Who holds the block device, in words; empty where nobody does, or where it is not there.
-
-        An exclusive open fails while a device is mounted anywhere on the machine, in other mount namespaces too, or
-        is part of a volume group or an array. Raises _Unreadable where it neither works nor fails for that reason.
-        """
-        path = self._path()
-        try:
-            ctx.runner.call(lambda: _open_exclusively(path), _DEVICE_S)
-        except TimeoutError:
-            raise _Unreadable(f"{path} hangs: no answer within {_DEVICE_S:g} s") from None
-        except OSError as error:
-            if error.errno == errno.EBUSY:
-                return f"{self.device} is in use on this machine: {_mounted_where(path) or _OTHERWISE}"
-            if error.errno in (
-                errno.ENOENT,
-                errno.ENXIO,
-                errno.ENODEV,
-                errno.ENOTBLK,
-                errno.EMEDIUMTYPE,
-                errno.ENOMEDIUM,
-            ):
-                return ""
-            raise _Unreadable(f"{path}: {error.strerror}") from None
-        return ""
 
     # --------------------------------------------------------------------------------------------- up and down
 
@@ -303,42 +270,6 @@ class Fs(Resource):
         return "; ".join([why, *reasons])
 
 
-def _is_block(path: str) -> bool:
-    try:
-        return stat.S_ISBLK(os.stat(path).st_mode)
-    except OSError:
-        return False
-
-
-def _open_exclusively(path: str) -> bytes:
-    if not stat.S_ISBLK(os.stat(path).st_mode):
-        raise OSError(errno.ENOTBLK, os.strerror(errno.ENOTBLK))
-    os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC | os.O_NONBLOCK))
-    return b""
-
-
-def _mounted_where(path: str) -> str:
-    """Where the device is mounted, by the mounts of all processes; empty where it is nowhere. Asks no device."""
-    try:
-        number = os.stat(path).st_rdev
-    except OSError:
-        return ""
-    device = f"{os.major(number)}:{os.minor(number)}"
-    for each in mounts.table():
-        if each.device == device:
-            return f"mounted on {each.point}"
-    for pid in os.listdir("/proc"):
-        if not pid.isdigit():
-            continue
-        try:
-            for each in mounts.table(pid):
-                if each.device == device:
-                    return f"mounted on {each.point} in the mount namespace of pid {pid}"
-        except OSError:
-            continue  # it has ended
-    return ""
-
-
 def _write_test(point: str) -> bytes:
     """Make a file without a name, and leave nothing behind. A full disk is no fault of the mount."""
     try:
@@ -364,15 +295,3 @@ def _write_test(point: str) -> bytes:
     finally:
         os.close(fd)
     return b""
-
-
-def _same_btrfs(one: str, other: str) -> bool:
-    """Whether two devices belong to one btrfs, by /sys/fs/btrfs/UUID/devices."""
-    names = {os.path.basename(os.path.realpath(path)) for path in (one, other)}
-    try:
-        members = [
-            set(os.listdir(f"/sys/fs/btrfs/{uuid}/devices")) for uuid in os.listdir("/sys/fs/btrfs") if "-" in uuid
-        ]
-    except OSError:
-        return False
-    return any(names <= each for each in members)

@@ -8,17 +8,13 @@ just that, whether the resolver answers by then, answers otherwise, or not at al
 """
 
 import contextlib
-import errno
-import fcntl
 import ipaddress
 import json
 import os
-import socket
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ha.services.context import Context
 from ha.services.errors import ResourceError
@@ -26,11 +22,11 @@ from ha.services.folders import make_own
 from ha.services.keys import Key, Kind, Values
 from ha.services.resource import Resource
 from ha.services.resources.addresses import Address, Assigned, Device, devices, ipv6_flags
+from ha.services.resources.assign import add, host_lock, remove
+from ha.services.resources.resolving import prefix_length, resolve
 from ha.services.resources.steps import Budget, until
 from ha.services.state import State, Status
 
-_RESOLVE_S = 4.0
-"""How long a name may take to resolve. glibc gives up on one server after five seconds."""
 _DAD_S = 5.0
 """How long the kernel's duplicate address detection may take: a random delay up to 1 s, and 1 s for each probe."""
 _MOST = 64
@@ -73,7 +69,7 @@ class Ip(Resource):
         if len(self.device.encode()) > 15 or "/" in self.device or self.device in (".", ".."):
             yield "ipdev", f"{self.device!r} cannot be a network device"
         mask = self.values.text("netmask")
-        if mask and _prefix(mask, 4) is None and _prefix(mask, 6) is None:
+        if mask and prefix_length(mask, 4) is None and prefix_length(mask, 6) is None:
             yield "netmask", f"{mask!r} is no netmask; write 255.255.255.0 or 24"
         for name in self.names:
             if "/" in name:
@@ -117,12 +113,12 @@ class Ip(Resource):
         if not absent:
             return
         adding = [Assigned(each.address, each.prefix or self._prefix_of(each.address, device)) for each in absent]
-        with _host_lock(ctx, budget):
+        with host_lock(ctx, budget):
             self.activated = True
             self._remember(ctx, {*self._remembered(ctx), *(each.address for each in adding)})
             for new in adding:
                 ctx.log.info(f"ip addr add {new.address}/{new.prefix} dev {self.device}")
-                _change("add", device, new)
+                add(device, new)
         self._await_dad(adding, budget)
         for new in adding:
             how = "gratuitous ARP" if new.address.version == 4 else "unsolicited neighbour advertisement"
@@ -143,10 +139,10 @@ class Ip(Resource):
         device = present.get(self.device)
         removing = [each for each in device.assigned if each.address in here] if device is not None else []
         if device is not None and removing:
-            with _host_lock(ctx, budget):
+            with host_lock(ctx, budget):
                 for each in removing:
                     ctx.log.info(f"ip addr del {each.address}/{each.prefix} dev {self.device}")
-                    _remove(ctx, device, each)
+                    remove(ctx, device, each)
             self._check_silent(ctx, device, removing, present)
         self._remember(ctx, set())
 
@@ -197,8 +193,8 @@ class Ip(Resource):
                 interface = ipaddress.ip_interface(name)
                 found.append(_Wanted(interface.ip, interface.network.prefixlen))
             else:
-                address = _resolve(name)
-                prefix = _prefix(mask, address.version) if mask else None
+                address = resolve(name)
+                prefix = prefix_length(mask, address.version) if mask else None
                 if mask and prefix is None:
                     raise ResourceError(f"the netmask {mask} does not fit {address}")
                 found.append(_Wanted(address, prefix))
@@ -285,42 +281,6 @@ class Ip(Resource):
             raise ResourceError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def _prefix(mask: str, version: int = 4) -> int | None:
-    """The length of a netmask in either form; None where it is none."""
-    if mask.isascii() and mask.isdigit():
-        return int(mask[:4]) if int(mask[:4]) <= (32 if version == 4 else 128) else None
-    try:
-        return ipaddress.IPv4Network(f"0.0.0.0/{mask}").prefixlen if version == 4 else None
-    except ValueError:
-        return None
-
-
-def _resolve(name: str) -> Address:
-    """An address as it is; else the first IPv4 address of the name, else its first IPv6 address."""
-    try:
-        return ipaddress.ip_address(name)
-    except ValueError:
-        pass
-    answers: list[Any] = []
-
-    def ask() -> None:
-        try:
-            answers.append(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM))
-        except OSError as error:
-            answers.append(error)
-
-    # The resolver has no timeout that we could set, so it is left alone when it is late.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(_RESOLVE_S)
-    if not answers:
-        raise ResourceError(f"{name} does not resolve: no answer within {_RESOLVE_S:g} s")
-    if isinstance(answers[0], OSError):
-        raise ResourceError(f"{name} does not resolve: {answers[0].strerror or answers[0]}")
-    found = [ipaddress.ip_address(answer[4][0].partition("%")[0]) for answer in answers[0]]
-    return min(found, key=lambda address: address.version)
-
-
 def _macs(present: dict[str, Device]) -> set[bytes]:
     return {device.mac for device in present.values() if device.mac}
 
@@ -328,65 +288,3 @@ def _macs(present: dict[str, Device]) -> set[bytes]:
 def _settled(address: ipaddress.IPv6Address, device: str) -> bool:
     tentative, failed = ipv6_flags(address, device)
     return failed or not tentative
-
-
-def _change(what: str, device: Device, assigned: Assigned) -> None:
-    """Add or delete an address. What is there, or gone, already is fine. Raises ResourceError."""
-    from pyroute2 import IPRoute
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    settled = errno.EEXIST if what == "add" else errno.EADDRNOTAVAIL
-    broadcast: dict[str, str] = {}
-    if assigned.address.version == 4 and assigned.prefix < 31 and what == "add":
-        broadcast = {"broadcast": str(assigned.network.broadcast_address)}
-    try:
-        with IPRoute() as netlink:
-            index = socket.if_nametoindex(device.name)
-            netlink.addr(what, index=index, address=str(assigned.address), prefixlen=assigned.prefix, **broadcast)
-    except NetlinkError as error:
-        if error.code != settled:
-            raise ResourceError(
-                f"ip addr {what} {assigned.address} dev {device.name}: {os.strerror(error.code)}"
-            ) from None
-    except OSError as error:
-        raise ResourceError(f"ip addr {what} {assigned.address} dev {device.name}: {error.strerror or error}") from None
-
-
-def _remove(ctx: Context, device: Device, assigned: Assigned) -> None:
-    """Delete one address, and no other.
-
-    With the first IPv4 address of a network the kernel deletes all others of it, those of other services too, unless
-    ``promote_secondaries`` is set: they are put back at once.
-    """
-    before = devices().get(device.name, device).assigned
-    _change("delete", device, assigned)
-    after = devices().get(device.name, Device(device.name)).assigned
-    for each in before:
-        if each not in after and each != assigned and each.address.version == 4:
-            ctx.log.info(f"ip addr add {each.address}/{each.prefix} dev {device.name} (the kernel had removed it, too)")
-            _change("add", device, each)
-
-
-@contextlib.contextmanager
-def _host_lock(ctx: Context, budget: Budget) -> Iterator[None]:
-    """One change of addresses at a time on this node: putting back what went along must not meet another's removal."""
-    path = f"{ctx.paths.run}/ip.lock"
-    try:
-        make_own(ctx.paths.run)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise ResourceError(f"{path} cannot be locked: {error.strerror or error}") from None
-    try:
-        if not until(lambda: _locked(fd), budget, budget.left()):
-            raise ResourceError(f"{path} is held by another action")
-        yield
-    finally:
-        os.close(fd)
-
-
-def _locked(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

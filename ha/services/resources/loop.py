@@ -17,6 +17,7 @@ from ha.services.context import Context
 from ha.services.errors import ResourceError, StillRunning
 from ha.services.keys import Key, Kind, Values
 from ha.services.resource import Resource
+from ha.services.resources import blockdev
 from ha.services.resources.steps import Budget, attempt, must, until
 from ha.services.state import State, Status
 
@@ -54,7 +55,7 @@ class Loop(Resource):
 
     def abort_check(self, ctx: Context) -> str:
         budget = Budget(self.timeout("status"))
-        used = [name for name in self._others(ctx, budget) if _in_use(ctx, name, budget)]
+        used = [name for name in self._others(ctx, budget) if _in_use(ctx, name)]
         return f"{self.file} is in use on this machine already, behind {used[0]}" if used else ""
 
     def start(self, ctx: Context) -> None:
@@ -64,7 +65,7 @@ class Loop(Resource):
             ctx.log.info(f"{self.file} is already behind {own}")
             return
         for name in attached:
-            if _in_use(ctx, name, budget):
+            if _in_use(ctx, name):
                 raise ResourceError(f"{self.file} is in use on this machine already, behind {name}")
             ctx.log.warning(f"{name} serves {self.file}, and nobody uses it: it was left behind")
             self._detach(ctx, name, budget)
@@ -90,7 +91,7 @@ class Loop(Resource):
         budget = Budget(self.timeout("stop"))
         own = self._target()
         if own and own in self._attached(ctx, budget):
-            if _in_use(ctx, own, budget):
+            if _in_use(ctx, own):
                 raise ResourceError(f"{own} is still in use: {self.link} is mounted, or part of a volume group")
             self._detach(ctx, own, budget)
         if own:
@@ -164,18 +165,12 @@ class Loop(Resource):
             raise ResourceError(f"{name} is still in use: somebody holds it open")
 
 
-def _in_use(ctx: Context, name: str, budget: Budget) -> bool:
-    """Whether it is mounted or otherwise claimed, in any mount namespace."""
-
-    def claim() -> bytes:
-        os.close(os.open(name, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC | os.O_NONBLOCK))
-        return b""
-
+def _in_use(ctx: Context, name: str) -> bool:
+    """Whether it is mounted or otherwise claimed, in any mount namespace. A device that hangs is used, too."""
     try:
-        ctx.runner.call(claim, budget.left())
-    except OSError as error:  # a device that hangs is used, too
-        return error.errno not in (errno.ENXIO, errno.ENOENT)
-    return False
+        return bool(blockdev.held(ctx, name))
+    except blockdev.Unreadable:
+        return True
 
 
 def _is_direct(name: str) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from ha.services.errors import ResourceError
 from ha.services.resources import mounts
+from ha.services.resources.resolving import prefix_length, resolve
 from ha.services.resources.steps import Budget
 from ha.services.runner import Runner
 from tests.unit.services.resources.world import context, make
@@ -77,6 +78,17 @@ def test_the_kernel_s_list_of_mounts() -> None:
     assert below is not None
     assert (below.id, below.read_only) == (41, True), "by the file system, though not by the mount"
     assert not mounts.within("/svc10", "/svc1")
+
+
+def test_a_name_that_no_name_can_be_is_told_at_once() -> None:
+    with pytest.raises(ResourceError, match="does not resolve: "):
+        resolve("a" * 300)
+
+
+def test_netmasks_in_either_form() -> None:
+    masks = ("255.255.255.224", "27", "33", "0.0.0.255", "")
+    assert [prefix_length(mask) for mask in masks] == [27, 27, None, None, None]
+    assert [prefix_length(mask, 6) for mask in ("64", "255.255.255.0", "129")] == [64, None, None]
 
 
 class DeadDisk(Runner):
