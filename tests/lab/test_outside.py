@@ -121,6 +121,12 @@ def test_one_that_cannot_be_fenced_is_not_taken_over_from() -> None:
         time.sleep(T)
         assert web.running() == ["node1"]
         assert "node2" not in {call.node for call in web.log() if call.action == "start"}
+        # Somebody pulls the plug, and says so.
+        pair.lab.power_off("node1")
+        typed = f"printf 'node1\\nnode1\\n' | {BIN}/ezha confirm-down node1"
+        done = pair.lab.exec("node2", ["/bin/sh", "-c", typed])
+        assert (done.returncode, done.stdout) == (0, "node1 counts as down until it is heard\n"), done.stderr
+        web.wait("node2", "STARTED")
         web.assert_nothing_twice()
 
 

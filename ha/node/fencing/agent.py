@@ -27,7 +27,7 @@ from ha.node.trust import require_trust
 STATUS_OFF: Final = 2
 """Exit code of an agent's action ``status``."""
 BYPASSED: Final = "stonith bypassed"
-"""What OpenSVC's ``SERVICE.stonith`` says, with exit code 0, where its heartbeat resource calls the other node alive."""
+"""What OpenSVC's ``SERVICE.stonith`` says, with exit code 0, where its heartbeat resource calls the peer alive."""
 KEPT_BYTES: Final = 8192
 KEPT_LINES: Final = 5
 LINE_CHARS: Final = 300
