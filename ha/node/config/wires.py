@@ -13,6 +13,8 @@ from ha.node.config.problems import Report
 
 MIN_TIMEOUT = 2
 """Seconds, the least that OpenHA takes (spec: OpenHA, "Configuration files")."""
+FEW_BEATS = 4
+"""Seconds of which three messages may be lost."""
 
 
 def check_wires(
@@ -38,6 +40,11 @@ def _check_path(numbered: NumberedPath, report: Report, file: str) -> None:
     if path.timeout != int(path.timeout) or path.timeout < MIN_TIMEOUT:
         text = f"timeout {path.timeout:g}: OpenHA takes whole seconds from {MIN_TIMEOUT} on"
         report.problem(file, numbered.number, f"{text}; give the same on both nodes")
+    elif path.timeout < FEW_BEATS:
+        text = (
+            f"timeout {path.timeout:g}: OpenHA sends once a second, so that one or two lost messages make a path DOWN"
+        )
+        report.warn(file, numbered.number, f"{text}; give {FEW_BEATS} s or more")
     if ":" in path.address:
         text = f"address {path.address}: OpenHA knows IPv4 only"
         report.problem(file, numbered.number, f"{text}; give an IPv4 address")

@@ -90,6 +90,14 @@ def test_what_the_original_does_not_take_is_refused(line: str, says: str) -> Non
     assert says in only(monitor=f"{line}\nnode2 net eth0 239.131.50.10 4321 10\n", options=WIRE)
 
 
+def test_a_timeout_of_a_message_or_two_is_warned_of() -> None:
+    lines = "node1 net eth0 239.131.50.10 1234 3\nnode2 net eth0 239.131.50.10 4321 4\n"
+    assert warnings(monitor=lines, options=WIRE) == [
+        "conf/monitor:1: timeout 3: OpenHA sends once a second, so that one or two lost messages make a path DOWN; "
+        "give 4 s or more"
+    ]
+
+
 def test_no_lease_can_be_kept_beside_an_original_node() -> None:
     assert "node1 is an original OpenHA node, which keeps no lease" in only(
         monitor=FAR, options=WIRE + 'protection = "disk"\n'
