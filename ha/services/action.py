@@ -89,20 +89,18 @@ class Action:
         return DONE
 
     def _check(self) -> None:
-        """Ask every resource before anything is started: all at once, for an address takes a while. Raises _Failed."""
-        self._go_on()
-        asked = [each for batch in self.batches() for each in batch]
-        said: dict[str, str] = {}
-
-        def ask(resource: Resource) -> None:
-            said[resource.rid] = resource.abort_check(self._service.context(resource))
-
-        # A driver that fails has not said that it may be started.
-        said |= {rid: _told(error) for rid, error in _at_once(asked, ask).items()}
-        for each in asked:
-            if said[each.rid]:
-                self._service.context(each).log.warning(said[each.rid])
-                raise _Failed(f"start aborted due to resource {each.rid} conflict")
+        """Ask every resource before anything is started. Raises _Failed."""
+        for batch in self.batches():
+            for each in batch:
+                self._go_on()
+                ctx = self._service.context(each)
+                try:
+                    why = each.abort_check(ctx)
+                except Exception as error:  # noqa: BLE001 - a fault of a driver must not be taken for a yes
+                    why = _told(error)
+                if why:
+                    ctx.log.warning(why)
+                    raise _Failed(f"start aborted due to resource {each.rid} conflict")
 
     def _start(self, resource: Resource) -> None:
         ctx = self._service.context(resource)
@@ -229,6 +227,11 @@ def _at_once(resources: Sequence[Resource], act: Callable[[Resource], None]) -> 
     if len(resources) == 1:
         one(resources[0])
         return failures
+    # Drivers look at what may hang in processes that they fork. These modules have a part in every fork, and must not
+    # come to be loaded by one thread while another one forks.
+    import logging  # noqa: F401
+    import random  # noqa: F401
+
     threads = [threading.Thread(target=one, args=(each,), name=each.rid) for each in resources]
     for thread in threads:
         thread.start()
