@@ -782,3 +782,46 @@ def test_programs_of_a_start_that_was_killed(nodes: Nodes, folder: Path) -> None
     for link in ("S10weblauncher", "K90weblauncher", "C10weblauncher"):
         (folder / link).symlink_to("weblauncher")
     finished_or_undone(Section(nodes, "node1", "app"), "S10weblauncher start")
+
+
+# ---------------------------------------------------------------------------------------------------- a whole service
+
+_SVCMGR = "import sys; sys.argv[0] = 'svcmgr'; from ha.cli.svcmgr import main; sys.exit(main())"
+
+
+def svcmgr(nodes: Nodes, *words: str) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, "-c", _SVCMGR, "-s", "svc1", *words]
+    return nodes.lab.exec("node1", argv, env={"PYTHONPATH": str(ROOT)})
+
+
+def test_a_service_whose_application_fails_is_rolled_back_from_top_to_bottom(
+    nodes: Nodes, free: str, disk: Disk, folder: Path
+) -> None:
+    """Exit code 1, and nothing is left; 2, where something is. Whatever it was, the next stop ends it."""
+    section = f"[fs#0]\ntype = ext3\ndev = {disk.dev}\nmnt = {disk.point}\n"
+    (folder.parent / "svc1.env").write_text(
+        f"[DEFAULT]\nnodes = node1 node2\n[ip#0]\nipname = {free}\nipdev = eth0\n"
+        f"[disk#0]\ntype = loop\nfile = {disk.file}\ndev = {disk.dev}\n{section}"
+    )
+    try:
+        script(folder / "S10bad", "exit 1")
+        script(folder / "C10bad", "exit 1")
+        failed = svcmgr(nodes, "start")
+        assert failed.returncode == 1, failed.stdout
+        assert "trying to rollback start on ip#0, disk#0, fs#0, app" in failed.stdout
+        assert svcmgr(nodes, "status").returncode == 3
+        assert f"{free}/24" not in addresses(nodes, "node1")
+        assert not disk.run("losetup", "--associated", disk.file)
+
+        script(folder / "S10bad", f"mkdir -p {disk.point}/below && mount -t tmpfs tmpfs {disk.point}/below; exit 1")
+        unclean = svcmgr(nodes, "start")
+        assert unclean.returncode == 2, unclean.stdout
+        assert f"{disk.point}/below is mounted below it" in unclean.stdout
+        assert svcmgr(nodes, "status").returncode not in (0, 3), "neither up nor down"
+
+        disk.run("umount", f"{disk.point}/below")
+        assert svcmgr(nodes, "stop").returncode == 0
+        assert svcmgr(nodes, "status").returncode == 3
+    finally:
+        nodes.lab.exec("node1", ["umount", f"{disk.point}/below"])
+        (folder.parent / "svc1.env").unlink()
