@@ -224,8 +224,9 @@ def _at_once(resources: Sequence[Resource], act: Callable[[Resource], None]) -> 
         except Exception as error:  # noqa: BLE001 - a fault of a driver is a failure of its resource, and told
             failures[resource.rid] = error
 
-    if len(resources) == 1:
-        one(resources[0])
+    if len(resources) < 2:
+        for each in resources:
+            one(each)
         return failures
     # Drivers look at what may hang in processes that they fork. These modules have a part in every fork, and must not
     # come to be loaded by one thread while another one forks.
