@@ -1,9 +1,13 @@
 """Which driver a section has, and what all drivers declare."""
 
+from pathlib import Path
+
 import pytest
 
+from ha.services.config import interpret, validate
 from ha.services.errors import ServiceError
 from ha.services.groups import GROUPS
+from ha.services.ini import Ini
 from ha.services.keys import Key
 from ha.services.registry import driver, drivers
 from ha.services.resource import COMMON_KEYS, Resource
@@ -56,3 +60,16 @@ def _again(key: Key) -> object:
     """The default, as if it had been written in a file."""
     text = " ".join(key.default) if isinstance(key.default, tuple) else str(key.default)
     return key.parse(text)
+
+
+def test_the_template_that_comes_with_ezha_is_a_service() -> None:
+    template = Path(__file__).parents[3] / "conf" / "examples" / "service.conf"
+    text = template.read_text()
+    assert validate(Ini(text), str(template), "web") == []
+    assert [each.rid for each in interpret(Ini(text), str(template), "web", "node2", launchers=False).resources] == [
+        "ip#0",
+        "vg#0",
+        "fs#0",
+        "app#0",
+        "sync#i0",
+    ]
