@@ -8,8 +8,12 @@ from typing import Any
 from ha.services.errors import ResourceError
 from ha.services.resources.addresses import Address
 
-_RESOLVE_S = 4.0
+PATIENCE_S = 4.0
 """How long a name may take to resolve. glibc gives up on one server after five seconds."""
+IMPATIENCE_S = 0.25
+"""How long one may take once another did not in time: a status asks for many names, and must end all the same."""
+_late = threading.Event()
+"""A name did not resolve in time, in this process."""
 
 
 def prefix_length(mask: str, version: int = 4) -> int | None:
@@ -44,9 +48,11 @@ def resolve(name: str) -> Address:
     # The resolver has no timeout that we could set, so it is left alone when it is late.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    asking.join(_RESOLVE_S)
+    patience_s = IMPATIENCE_S if _late.is_set() else PATIENCE_S
+    asking.join(patience_s)
     if not answers:
-        raise ResourceError(f"{name} does not resolve: no answer within {_RESOLVE_S:g} s")
+        _late.set()
+        raise ResourceError(f"{name} does not resolve: no answer within {patience_s:g} s")
     if isinstance(answers[0], Exception):
         why = getattr(answers[0], "strerror", None) or answers[0]
         raise ResourceError(f"{name} does not resolve: {why}")

@@ -1,5 +1,8 @@
 """What a section may say, before anything of it is tried: problems, labels, order, the kernel's list of mounts."""
 
+import re
+import socket
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ha.services.errors import ResourceError
-from ha.services.resources import mounts
+from ha.services.resources import mounts, resolving
 from ha.services.resources.resolving import prefix_length, resolve
 from ha.services.resources.steps import Budget
 from ha.services.runner import Runner
@@ -83,6 +86,19 @@ def test_the_kernel_s_list_of_mounts() -> None:
 def test_a_name_that_no_name_can_be_is_told_at_once() -> None:
     with pytest.raises(ResourceError, match="does not resolve: "):
         resolve("a" * 300)
+
+
+def test_a_resolver_that_does_not_answer_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: silent.wait())
+    monkeypatch.setattr(resolving, "PATIENCE_S", 0.02)
+    monkeypatch.setattr(resolving, "IMPATIENCE_S", 0.01)
+    monkeypatch.setattr(resolving, "_late", threading.Event())
+    for seconds in ("0.02", "0.01", "0.01"):
+        with pytest.raises(ResourceError, match=f"no answer within {re.escape(seconds)} s"):
+            resolve("web.example")
+    assert str(resolve("192.0.2.7")) == "192.0.2.7", "an address needs none"
+    silent.set()
 
 
 def test_netmasks_in_either_form() -> None:
