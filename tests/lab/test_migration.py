@@ -139,7 +139,7 @@ def migration() -> None:
         # A lease over the shared disk, from one moment to the next, over a service that runs.
         for node in ("node2", "node1"):
             edit(pair, node, "/^protection = /d")
-        assert "lease (T = 2 s)" in pair.run("node2", "bin/ezha", "check")
+        assert "lease for T = 2 s" in pair.run("node2", "bin/ezha", "check")
         time.sleep(T)  # longer than a lease of T lasts: it was renewed
         assert pair.runs("web") == ["node2"]
 
