@@ -59,7 +59,9 @@ class Leases:
         self._frozen: dict[tuple[str, int], float] = {}
         """By node and service number: when it first said FROZEN_START, which it has said since."""
         self._looks: dict[tuple[str, PathId], float] = {}
-        """When the last look of a node at this slot was begun that succeeded."""
+        """When the last look of a node at this slot was begun that succeeded, in the life of its nmond."""
+        self._ever: dict[tuple[str, PathId], float] = {}
+        """The same, of whatever life: a lease outlives its nmond."""
         self._claims: dict[tuple[str, int], tuple[int, float | None]] = {}
         """By node and service number: the generation of its claim, and when that was in its slot."""
         self.down: set[tuple[str, str]] = set()
@@ -67,8 +69,8 @@ class Leases:
         self.window = 0.0
         """The longest time, in T, from the end of a pause that stopped the watchdog to the end of what ran."""
         self._watched: set[tuple[str, str]] = set()
-        self._late: set[tuple[str, str]] = set()
-        """Up after such a pause, and elsewhere, too."""
+        self._late: dict[tuple[str, str], float] = {}
+        """Up in or after such a pause, and elsewhere, too: since when."""
 
     # ---------------------------------------------------------------------------------------------- messages
 
@@ -131,10 +133,10 @@ class Leases:
                 self._acked[pair] = max(self._acked.get(pair, NEVER), at)
 
     def looked(self, machine: Machine, path: PathId, at: float) -> None:
-        self._looks[machine.name, path] = at
+        self._looks[machine.name, path] = self._ever[machine.name, path] = at
 
     def began(self, machine: Machine) -> None:
-        """A new nmond: what others answered its predecessor renews nothing of its own, and it has looked at nothing."""
+        """A new nmond: it has looked at nothing, and was told of nobody that he is down."""
         for pair in [p for p in self._looks if p[0] == machine.name]:
             del self._looks[pair]
         self.down = {pair for pair in self.down if pair[0] != machine.name}
@@ -160,7 +162,7 @@ class Leases:
     def _confirmed(self, machine: Machine, config: ServiceConfig, others: list[str]) -> float:
         """When the newest message was sent that is in its slot, and since when the others' slots were looked at."""
         paths = self._config_of(machine).paths
-        looks = (self._looks.get((machine.name, p.id), NEVER) for p in paths if p.id.node in others and p.device)
+        looks = (self._ever.get((machine.name, p.id), NEVER) for p in paths if p.id.node in others and p.device)
         looked = min(looks, default=NEVER)
         key = (machine.name, config.id)
         newest = self._seen.get(key, NEVER)
@@ -249,22 +251,20 @@ class Leases:
 
     def gone(self, machine: Machine, service: str) -> None:
         """It is physically down."""
+        since = self._late.pop((machine.name, service), None)
         config = self._service(machine, service)
-        if config is None or not config.on_disk or not machine.resumed or not machine.on:
-            return
-        if (machine.name, service) in self._late:
-            self._late.discard((machine.name, service))
-            self.window = max(self.window, (self._agenda.now - machine.resumed) / self._timeout(machine, config))
+        if since is not None and config is not None and not machine.suspended:
+            took = self._agenda.now - max(since, machine.resumed)
+            self.window = max(self.window, took / self._timeout(machine, config))
 
     def twice(self, machine: Machine, service: str) -> None:
         """It is up there, and has just come up elsewhere, because of a pause that stopped the watchdog."""
-        self._late.add((machine.name, service))
+        self._late[machine.name, service] = self._agenda.now
         self._end_of_window(machine, service)
 
     def _end_of_window(self, machine: Machine, service: str) -> None:
         config = self._service(machine, service)
-        if (machine.name, service) not in self._late or config is None or not machine.on:
-            self._late.discard((machine.name, service))
+        if (machine.name, service) not in self._late or config is None:
             return
         now, timeout = self._agenda.now, self._timeout(machine, config)
         due = now + timeout if machine.suspended else machine.resumed + _ENDED * timeout + TICK_S

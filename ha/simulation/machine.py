@@ -209,13 +209,14 @@ class Machine:
         for deed in self.outages:
             deed()
         self.guard.off()
-        self.halted = self.buffering = self.suspended = 0
+        self.halted = self.buffering = 0
         self.files.power_cut()
         self.scripts.clear()
         self._held.clear()
         for service in sorted(self.up):
             self.up.discard(service)
             self._watcher.down(self, service)
+        self.suspended = 0
 
     def power_cycle(self, within: float) -> None:
         """It ends itself, which takes up to ``within`` seconds, and boots again."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from ha.fsm.config import OPENHA
 from ha.fsm.states import Action
 from ha.simulation.draw import Draw
+from ha.simulation.lapsing import lapse
 from ha.simulation.moments import moment
 from ha.simulation.place import Place, tenth
 from ha.simulation.plan import BESIDE, DISK_FAULTS, SHAPES, Fault, Plan
@@ -32,12 +33,13 @@ _SETTINGS: tuple[tuple[Setting, float], ...] = (
 )
 _BESIDE: tuple[tuple[Setting, float], ...] = (
     (Setting(wire=OPENHA), 3.0),
-    (Setting(timeout=2.0, wire=OPENHA), 3.0),
+    (Setting(timeout=4.0, wire=OPENHA), 3.0),
     (Setting(paths=("net",), wire=OPENHA), 2.0),
     (Setting(paths=("dio",), wire=OPENHA), 1.0),
-    (Setting(timeout=2.0, paths=("unicast", "net"), services=2, wire=OPENHA), 1.0),
+    (Setting(timeout=4.0, paths=("unicast", "net"), services=2, wire=OPENHA), 1.0),
 )
-"""Where a node of ezha is paired with an original one."""
+"""Where a node of ezha is paired with an original one, which sends once a second: a timeout of 2 s is one lost message,
+and under loss nothing would ever come to rest."""
 _NOT_BESIDE = frozenset({"configure"})
 """An original node reads its files once: one that changes them alone pairs with nobody."""
 
@@ -223,6 +225,8 @@ def _stopped_clock(p: Place) -> Iterable[Fault]:
     yield Fault(p.when(), "stop-clock", (p.node(),), p.long())
 
 
+_LEASED = frozenset({"lapse"})
+"""Kinds that nothing is to without a lease."""
 KINDS: dict[str, tuple[Maker, float, int]] = {
     "power": (_power, 0.4, 5),
     "kill": (_kill, 0.4, 8),
@@ -251,6 +255,7 @@ KINDS: dict[str, tuple[Maker, float, int]] = {
     "boot-script": (_boot_script, 0.1, 4),
     "stopped-clock": (_stopped_clock, 0.05, 2),
     "moment": (moment, 0.4, 6),
+    "lapse": (lapse, 0.5, 8),
 }
 """By kind of trouble: how it is made, the share of histories that have it, and how often it comes at most."""
 
@@ -281,11 +286,14 @@ def draw_plan(
         nodes = tuple(f"node{i}" for i in range(1, made.nodes + 1))
         services = tuple(f"svc{i}" for i in range(1, made.services + 1))
         timeout = made.timeout
+    cover = cover or Cover(made.leased, made.watched)
     place = Place(draw, nodes, services, timeout, seconds)
     faults = list(_begin(place))
     names = []
     wanted = frozenset(only)
     for name, (make, share, most) in KINDS.items():
+        if name in _LEASED and not cover.leased:
+            continue
         if name not in wanted if wanted else not draw.chance(share):
             continue
         if rules in BESIDE and name in _NOT_BESIDE:
@@ -301,7 +309,6 @@ def draw_plan(
         ("disk-latency", draw.pick((0.0005, 0.002, 0.02))),
         ("boot-spread", draw.pick((0.0, 0.5, timeout))),
     )
-    cover = cover or Cover(made.leased, made.watched)
     promised = within((f for f in faults if f.at <= seconds), cover, mix)
     text = "own" if own else made.text
     return Plan(str(seed), seconds, tuple(promised), rules, noise, text, "+".join(names) or "calm")

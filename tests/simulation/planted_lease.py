@@ -66,7 +66,7 @@ def _unconfirmed_renews() -> Iterator[None]:
         yield
 
 
-@bug("any-disk-renews", "a disk renews the lease though it is not known to be shared", "disk", "cut-all", settings=BOTH)
+@bug("any-disk-renews", "a disk renews the lease though it is not known to be shared", "lapse", settings=BOTH)
 def _any_disk_renews() -> Iterator[None]:
     def trusting(self: standing.Standings, event: OwnSlot) -> None:
         self._shared[event.index] = None
@@ -151,7 +151,7 @@ def _lapse_not_first() -> Iterator[None]:
         yield
 
 
-@bug("no-hard-deadline", "a stop that does not end in time is waited for", "script", "cut-all", settings=BOTH)
+@bug("no-hard-deadline", "a stop that does not end in time is waited for", "lapse", settings=BOTH)
 def _no_hard_deadline() -> Iterator[None]:
     def nothing(self: lapse.Lapses, name: str, now: float) -> None:
         return
@@ -184,9 +184,7 @@ def _unguarded_start() -> Iterator[None]:
 @bug(
     "adopted-past-the-lease",
     "a new nmond takes what runs for covered, whenever the lease ended",
-    "kill",
-    "cut-all",
-    "disk",
+    "lapse",
     settings=BOTH,
 )
 def _adopted_past_the_lease() -> Iterator[None]:
@@ -203,7 +201,7 @@ def _adopted_past_the_lease() -> Iterator[None]:
         yield
 
 
-@bug("start-without-standing", "a claim is settled without a lease", "cut-all", "order", settings=BOTH)
+@bug("start-without-standing", "a claim is settled without a lease", "lapse", settings=BOTH)
 def _start_without_standing() -> Iterator[None]:
     def nothing(self: lapse.Lapses, now: float) -> None:
         return
@@ -235,7 +233,7 @@ def _failed_read_counts() -> Iterator[None]:
         yield
 
 
-@bug("look-before-silence-counts", "a look from before the silence was complete counts", "disk", "power", settings=BOTH)
+@bug("look-before-silence-counts", "a look from before the silence was complete counts", "lapse", settings=BOTH)
 def _look_before_silence_counts() -> Iterator[None]:
     unseen = evidence._unseen
 
@@ -279,8 +277,7 @@ def _higher_claim_ignored() -> Iterator[None]:
 @bug(
     "frozen-exempt-at-once",
     "FROZEN_START needs no lease before the others know of it",
-    "order",
-    "cut-all",
+    "lapse",
     settings=BOTH,
 )
 def _frozen_exempt_at_once() -> Iterator[None]:
@@ -291,9 +288,7 @@ def _frozen_exempt_at_once() -> Iterator[None]:
 @bug(
     "frozen-exempt-at-restart",
     "a new nmond takes FROZEN_START for known to the others",
-    "order",
-    "cut-all",
-    "kill",
+    "lapse",
     settings=BOTH,
 )
 def _frozen_exempt_at_restart() -> Iterator[None]:
@@ -310,8 +305,7 @@ def _frozen_exempt_at_restart() -> Iterator[None]:
 @bug(
     "unequal-timeouts",
     "nodes that count with unequal timeouts take over from each other",
-    "configure",
-    "cut-all",
+    "lapse",
     settings=BOTH,
 )
 def _unequal_timeouts() -> Iterator[None]:
@@ -319,7 +313,7 @@ def _unequal_timeouts() -> Iterator[None]:
         yield
 
 
-@bug("one-slot-is-enough", "of several other nodes a look at one is a look at all", "disk", "cut-all", settings=THREE)
+@bug("one-slot-is-enough", "of several other nodes a look at one is a look at all", "lapse", settings=THREE)
 def _one_slot_is_enough() -> Iterator[None]:
     def looked(peers: Iterable[Peer], devices: frozenset[str]) -> float:
         return max((peer.looked(devices) for peer in peers), default=FOREVER)
