@@ -1,4 +1,4 @@
-"""Two nodes of which either may be an original OpenHA node (``openha_peer``) or run ezha, and services that bear witness.
+"""Two nodes of which either may be an original OpenHA node (``openha_peer``), and services that bear witness.
 
 States are read where agents read them, in the first byte of the ``STATE`` files; what ran, and whether it ever ran
 twice, is told by the controllers: a service is a process that holds a lock, and both nodes share the lock.
