@@ -342,7 +342,7 @@ def test_garbage_is_counted_and_changes_nothing(bench: Bench) -> None:
 def test_only_the_last_message_of_a_turn_is_sent(bench: Bench) -> None:
     bench.start()
     sent: list[Heartbeat] = []
-    bench.node.workers.hand = lambda seq, at, data: sent.append(decode(data))
+    bench.node.workers.hand = lambda seq, at, data, language: sent.append(decode(data))
     engine = bench.node.driver.engine
     for _ in range(3):
         engine._send_now = True
@@ -376,9 +376,9 @@ def test_to_leave_stops_services_says_so_on_every_path_and_ends(bench: Bench) ->
     said: list[bool] = []
     hand = bench.node.workers.hand
 
-    def spy(seq: int, at: float, data: bytes) -> None:
+    def spy(seq: int, at: float, data: bytes, *rest: object) -> None:
         said.append(decode(data).left)
-        hand(seq, at, data)
+        hand(seq, at, data, *rest)
 
     bench.node.workers.hand = spy
     answers = bench.ask({"op": "stop"})
