@@ -135,3 +135,25 @@ def test_the_steps_of_an_action_share_its_time() -> None:
     assert budget.left_or_none() == 0.0
     with pytest.raises(ResourceError, match="not done within 5 s"):
         budget.left()
+
+
+@pytest.mark.parametrize(
+    ("keys", "command"),
+    [
+        ({"type": "nfs", "dev": "filer:/vol/a", "mnt_opt": "hard,vers=4"}, "-t nfs -o hard,vers=4 filer:/vol/a"),
+        ({"type": "bind", "dev": "/usr/share", "mnt_opt": "ro"}, "-o bind,ro /usr/share"),
+        ({"type": "tmpfs", "mnt_opt": "size=1m"}, "-t tmpfs -o size=1m tmpfs"),
+    ],
+)
+def test_what_is_asked_of_mount_and_that_its_word_is_not_taken(
+    tmp_path: Path, keys: dict[str, str], command: str
+) -> None:
+    """A mount that reports success and mounts nothing: there is no NFS server, and no right to mount, here."""
+    (tmp_path / "mount").write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/told\n')
+    (tmp_path / "mount").chmod(0o755)
+    point = f"{tmp_path.resolve()}/point"
+    fs = make("fs#0", {**keys, "mnt": point})
+    with pytest.raises(ResourceError, match=f"mount reported success, but .* is not mounted on {point}"):
+        fs.start(context(tmp_path, None, {"PATH": f"{tmp_path}:/usr/bin:/bin"}))
+    assert (tmp_path / "told").read_text() == f"{command} {point}\n"
+    assert fs.activated, "it is rolled back"
