@@ -27,3 +27,19 @@ def make_own(path: str, mode: int = 0o755) -> None:
 def open_to_append(path: str, mode: int = 0o640) -> int:
     """A descriptor of a file in such a folder, made where it is missing; no link is followed. Raises OSError."""
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+
+
+def replace_file(path: str, text: str, mode: int = 0o600, durable: bool = False) -> None:
+    """Replace a file in such a folder whole; its folder is made where it is missing. Raises OSError.
+
+    ``durable``: the new text outlives a reboot that comes next.
+    """
+    make_own(os.path.dirname(path))
+    temporary = path + ".new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+        if durable:
+            file.flush()
+            os.fsync(fd)
+    os.rename(temporary, path)

@@ -7,7 +7,7 @@ import os
 import threading
 
 from ha.services.errors import ResourceError, ServiceError
-from ha.services.folders import make_own
+from ha.services.folders import replace_file
 
 MAX_BYTES = 64 * 1024
 
@@ -16,7 +16,6 @@ class Journal:
     """Of one service. Used under its lock; safe in threads."""
 
     def __init__(self, folder: str, service: str) -> None:
-        self._folder = folder
         self.path = f"{folder}/{service}.start"
         """Of the record."""
         self._rids: list[str] = []
@@ -57,12 +56,7 @@ class Journal:
             raise ResourceError(f"{self.path} cannot be removed: {error.strerror}") from None
 
     def _write(self) -> None:
-        temporary = self.path + ".new"
         try:
-            make_own(self._folder)
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                file.write("".join(rid + "\n" for rid in self._rids))
-            os.rename(temporary, self.path)
+            replace_file(self.path, "".join(rid + "\n" for rid in self._rids))
         except OSError as error:
             raise ResourceError(f"{self.path} cannot be written: {error.strerror}") from None

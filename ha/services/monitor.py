@@ -10,13 +10,12 @@ hangs) is left alone, and ``print status`` tells of it: a failover would harm a 
 Acts on resources; what the clusterware is to do is only returned.
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ha.services.errors import ServiceError
-from ha.services.folders import make_own
+from ha.services.folders import replace_file
 from ha.services.resource import Resource
 from ha.services.service import Service
 from ha.services.state import State, Status
@@ -145,14 +144,7 @@ class Monitor:
         return [float(word) for word in words if word.isdigit() and len(word) < 12]
 
     def _note(self, times: list[float]) -> None:
-        temporary = f"{self._record}.new"
-        try:
-            make_own(self._service.ctx.paths.var)
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-            with os.fdopen(fd, "w", encoding="ascii") as file:
-                file.write("".join(f"{at:.0f}\n" for at in times))
-                file.flush()
-                os.fsync(fd)  # a reboot or crash comes next
-            os.rename(temporary, self._record)
+        try:  # durable: a reboot or crash comes next
+            replace_file(self._record, "".join(f"{at:.0f}\n" for at in times), 0o644, durable=True)
         except OSError as error:
             raise ServiceError(f"{self._record} cannot be written: {error.strerror}; no action is taken") from None

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from ha.services.context import Context
 from ha.services.errors import ResourceError
-from ha.services.folders import make_own
+from ha.services.folders import replace_file
 from ha.services.keys import Key, Kind, Values
 from ha.services.resource import Resource
 from ha.services.resources.addresses import Address, Assigned, Device, devices, ipv6_flags
@@ -273,10 +273,7 @@ class Ip(Resource):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
                 return
-            make_own(os.path.dirname(path))
-            with open(path + ".new", "w", encoding="ascii") as file:
-                json.dump(sorted(str(address) for address in addresses), file)
-            os.replace(path + ".new", path)
+            replace_file(path, json.dumps(sorted(str(address) for address in addresses)))
         except OSError as error:
             raise ResourceError(f"{path} cannot be written: {error.strerror or error}") from None
 

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
-from ha.services.folders import make_own
+from ha.services.folders import make_own, replace_file
 from ha.services.resources.processes import Process, look, pids
 
 _MAX_RECORD = 64
@@ -41,10 +41,7 @@ def _become(argv: Sequence[str], env: Mapping[str, str], output: int, record: st
     try:
         os.setsid()
         own = look(os.getpid())
-        fd = os.open(record + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        os.write(fd, f"{os.getpid()} {own.process.start if own else 0}\n".encode())
-        os.close(fd)
-        os.rename(record + ".new", record)
+        replace_file(record, f"{os.getpid()} {own.process.start if own else 0}\n")
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(output, 1)
