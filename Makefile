@@ -58,7 +58,7 @@ lint: setup ## ruff, mypy --strict, import contracts, shell scripts
 	@if command -v shellcheck >/dev/null; then shellcheck init/ezha.init conf/examples/*.cluster tools/system-packages .ci/run && shellcheck --shell=sh init/env.sh; fi
 
 .PHONY: bench
-bench: setup ## The full measurements of docs/performance.md (25 minutes)
+bench: setup ## The full measurements of docs/performance.md (30 minutes)
 	@tools/system-packages keepalived pg_createcluster=postgresql $(AGENTS)
 	$(BIN)/python -m bench
 
