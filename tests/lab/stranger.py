@@ -124,3 +124,12 @@ def assert_none_missed(before: Sequence[dict[str, Any]], after: Sequence[dict[st
         sent = after[sent_after][owner]["sent"] - before[sent_before][owner]["sent"]
         heard = after[heard_after][owner]["received"] - before[heard_before][owner]["received"]
         assert heard >= sent > least, (owner, sent, heard)
+
+
+def disturbances(pair: Pair, node: str, since: float) -> list[str]:
+    """What the node told of services that moved, and of others that fell silent or were heard anew."""
+    entries = pair.history(node, since=since)
+    moved = [e["text"] for e in entries if e["kind"] in ("transition", "path")]
+    return moved + [
+        e["text"] for e in entries if e["kind"] == "peer" and ("silent" in e["text"] or "heard" in e["text"])
+    ]

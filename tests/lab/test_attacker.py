@@ -14,7 +14,18 @@ from ha.heartbeats.keys import NO_KEYS, Key, KeyRing
 from ha.lab.process import ProcessId
 from tests.lab.conftest import wait_for
 from tests.lab.pair import NODES, Pair, boottime, standing
-from tests.lab.stranger import FLOOD, PORTS, assert_none_missed, client, counts, message_of, put_block, ring_of, tape
+from tests.lab.stranger import (
+    FLOOD,
+    PORTS,
+    assert_none_missed,
+    client,
+    counts,
+    disturbances,
+    message_of,
+    put_block,
+    ring_of,
+    tape,
+)
 
 T = 2.0
 """A killed nmond is back before that, also on a busy machine."""
@@ -121,7 +132,7 @@ def flood(pair: Pair, thrown: dict[str, list[bytes]], blocks: dict[str, bytes]) 
     assert sum(refused.values()) >= PACKETS_PER_S
     assert [pair.down(node) for node in NODES] == [[], []]
     for node in NODES:
-        assert not [e for e in pair.history(node, since=since) if e["kind"] in ("transition", "peer", "path")]
+        assert not disturbances(pair, node, since)
     grown = {each.pid: now - size[each] for each, now in sizes(pair).items()}
     assert max(grown.values()) < GROWTH_KIB, grown
 

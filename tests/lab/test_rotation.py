@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.lab.conftest import wait_for
 from tests.lab.pair import NODES, Pair, boottime, standing
-from tests.lab.stranger import assert_none_missed, counts, ring_of
+from tests.lab.stranger import assert_none_missed, counts, disturbances, ring_of
 
 T = 2.0
 
@@ -41,7 +41,7 @@ def test_a_key_is_replaced_without_a_missed_heartbeat() -> None:
         for look in after:
             assert not any(path["refused"] for path in look.values())
         for node in NODES:
-            assert not [e for e in pair.history(node, since=since) if e["kind"] in ("transition", "peer", "path")]
+            assert not disturbances(pair, node, since)
         assert pair.services["web"].running() == ["node1"]
 
 
