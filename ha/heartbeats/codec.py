@@ -17,7 +17,7 @@ import msgpack
 from ha.fsm.message import MAX_COUNTER, MAX_GENERATION, Ack, Handover, Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.states import Promise, State
 from ha.heartbeats import varint
-from ha.heartbeats.envelope import MAX_SIZE, OVERHEAD, CodecError, body_of, decode_block, seal
+from ha.heartbeats.envelope import MAX_SIZE, OVERHEAD, CodecError, Origin, body_of, decode_block, seal
 from ha.heartbeats.envelope import verify as _verify
 from ha.heartbeats.keys import NO_KEYS, KeyRing
 
@@ -109,7 +109,13 @@ def stamp(data: bytes | memoryview) -> tuple[Incarnation, int]:
 
 def decode(data: bytes | memoryview, keys: KeyRing = NO_KEYS) -> Heartbeat:
     """The heartbeat in a message that is exactly as long as ``data``. Raises CodecError, and nothing else."""
-    origin = _verify(data, keys)
+    return parse(data, _verify(data, keys))
+
+
+def parse(data: bytes | memoryview, origin: Origin) -> Heartbeat:
+    """What a message says, whoever sent it and whether or not it was verified: for people who look at one.
+
+    ``origin``: of its header. Raises CodecError."""
     numbers, (service_blob, ack_blob, handover_blob) = _unpack(bytes(body_of(data)))
     _check_numbers(numbers)
     counter, nonce, seq, promise, flags, timeout_ms, lease_ms, digest = numbers

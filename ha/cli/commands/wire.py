@@ -1,7 +1,8 @@
 """``ezha wire decode``: what stands in a datagram, a slot of a disk or a capture, as JSON.
 
-It shows what the bytes say and trusts nothing in them. Names of services and nodes that ezha's own messages carry as
-short numbers are looked up in the configuration of this machine, where there is one.
+It shows what the bytes say and trusts nothing in them; whether a signature holds is told, too. Names of services and
+nodes that ezha's own messages carry as short numbers are looked up in the configuration of this machine, where there
+is one.
 """
 
 import json
@@ -16,9 +17,11 @@ from ha.cli.place import layout
 from ha.fsm.identity import node_id
 from ha.fsm.message import Heartbeat
 from ha.heartbeats import codec, openha
-from ha.heartbeats.envelope import MAGIC, CodecError, leading
+from ha.heartbeats.envelope import MAGIC, CodecError, leading, origin_of, verify
+from ha.heartbeats.keys import NO_KEY, NO_KEYS, KeyRing, shown
 from ha.heartbeats.media.guard import is_empty, split
 from ha.node.config import ConfigError
+from ha.node.config.keyring import load_keys
 from ha.node.config.nodes import parse_nodes
 from ha.node.config.problems import Report
 from ha.node.config.whole import load_texts, parse
@@ -37,6 +40,8 @@ class Names:
 
     nodes: dict[int, str] = field(default_factory=dict)
     services: dict[int, str] = field(default_factory=dict)
+    ring: KeyRing = NO_KEYS
+    """Keys that signatures are verified with."""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -80,7 +85,9 @@ def message(data: bytes, names: Names) -> Told:
         return {"codec": "", "empty": True, "bytes": len(data), "claimed_by_force": bool(mark)}
     if data.startswith(MAGIC):
         first, rest = leading(data)
-        return _ezha(codec.decode(first), names) | {"bytes": len(first), "bytes_behind": len(rest)}
+        signature = _signature(first, names.ring)
+        told = _ezha(codec.parse(first, origin_of(first)), names)
+        return told | signature | {"bytes": len(first), "bytes_behind": len(rest)}
     if len(data) < openha.SIZE:
         raise CodecError("too short, and no message of ezha")
     told = _openha(openha.decode(openha.struct_of(data)))
@@ -92,6 +99,21 @@ def _of_capture(data: bytes, names: Names) -> Told:
         return message(data, names)
     except CodecError as error:
         return {"refused": str(error), "bytes": len(data)}
+
+
+def _signature(data: bytes, ring: KeyRing) -> Told:
+    """With which key a message is signed, and whether it is: None where this machine does not have that key.
+
+    Raises CodecError for one that is not signed, and not whole."""
+    key = origin_of(data).key
+    if key == NO_KEY:
+        verify(data)
+        return {"signed_with": None, "verified": None}
+    try:
+        verify(data, ring)
+    except CodecError as error:
+        return {"signed_with": shown(key), "verified": False if ring.has(key) else None, "why": str(error)}
+    return {"signed_with": shown(key), "verified": True}
 
 
 def _openha(beat: openha.Beat) -> Told:
@@ -166,15 +188,17 @@ def _contents(path: str) -> bytes:
 def _known() -> Names:
     """From the configuration of this machine. Where it has none, or a broken one, there are no names to show."""
     try:
+        ring = load_keys(layout())
+    except (ConfigError, CliError):
+        ring = NO_KEYS
+    try:
         texts = load_texts(layout())
         nodes = parse_nodes(texts.nodes, Report(), texts.names["nodes"])
         cluster = parse(texts, nodes[0] if nodes else "").cluster
     except (ConfigError, CliError):
-        return Names()
-    return Names(
-        {node_id(node): node for node in cluster.nodes},
-        {service.id: name for name, service in cluster.services.items()},
-    )
+        return Names(ring=ring)
+    services = {service.id: name for name, service in cluster.services.items()}
+    return Names({node_id(node): node for node in cluster.nodes}, services, ring)
 
 
 def _datagrams(data: bytes) -> Iterator[tuple[str, str, bytes]]:

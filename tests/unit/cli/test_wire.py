@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from ha.cli import ezha
+from ha.cli.commands import wire
 from ha.fsm.identity import node_id, service_id
 from ha.fsm.message import Ack, Handover, Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.states import Promise, State
 from ha.heartbeats import codec
+from ha.heartbeats.keys import Key, KeyRing, shown
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 WEB = service_id("web", ("node1", "node2"))
@@ -100,6 +102,22 @@ def test_a_slot_of_ezha_with_names_where_the_configuration_has_them(
     ]
     assert told["acks"][0]["node"] == "node2"
     assert told["handovers"] == [{"service": "web", "node": "node2"}]
+
+
+def test_a_signed_message_is_shown_with_whether_its_signature_holds(
+    prefix: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = Key(bytes(range(32)))
+    ring = KeyRing((key,), key.id, unsigned=False)
+    data = codec.encode(BEAT, keys=ring)
+    file = tmp_path / "signed"
+    file.write_bytes(data)
+    told = decoded(file, capsys)
+    assert (told["seq"], told["signed_with"], told["verified"]) == (17, shown(key.id), None)
+    found = wire.message(data, wire.Names(ring=ring))
+    assert found["verified"] is True
+    forged = wire.message(data[:-1] + bytes([data[-1] ^ 1]), wire.Names(ring=ring))
+    assert (forged["verified"], forged["why"]) == (False, "forged or damaged")
 
 
 def test_a_slot_that_was_never_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
