@@ -12,7 +12,6 @@ No secret is ever part of a message. Where there is no such file, heartbeats are
 """
 
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -165,7 +164,7 @@ def new_key() -> Key:
     """A random one."""
     while True:
         try:
-            return Key(secrets.token_bytes(SECRET_SIZE))
+            return Key(os.urandom(SECRET_SIZE))
         except ValueError:  # Its id would be that of no key: one in 65,536 is so.
             continue
 
