@@ -382,6 +382,9 @@ def test_a_file_that_is_used_elsewhere_is_not_attached_twice(disk: Disk) -> None
     other = disk.loop("node2")
     assert "is in use on this machine already, behind /dev/loop" in other.ok("abort_check").result
     assert "is in use on this machine already" in other.call("start").error
+    # The twin: the kernel alone does not mind.
+    second = run(disk.nodes, "node2", "losetup", "--find", "--show", disk.file).strip()
+    run(disk.nodes, "node2", "losetup", "--detach", second)
     disk.fs().ok("stop")
     left_behind = other.ok("start")
     assert "was left behind" in left_behind.log
@@ -399,6 +402,10 @@ def test_a_device_that_is_mounted_elsewhere_is_not_mounted_again(disk: Disk) -> 
         assert disk.fs().call("start").error == held
         # Nor may the stop say that all is down: the other node would mount it next.
         assert disk.fs().call("stop").error == held
+        # The twin: the kernel alone does not mind.
+        disk.run("mkdir", "-p", disk.point)
+        disk.run("mount", disk.dev, disk.point)
+        disk.run("umount", disk.point)
     finally:
         disk.run("umount", elsewhere)
     disk.fs().ok("stop")
@@ -470,6 +477,7 @@ def test_a_copy_of_the_mount_in_another_namespace_is_no_clean_stop(disk: Disk) -
         assert error.startswith(
             f"{disk.dev} is in use on this machine: mounted on {disk.point} in the mount namespace of pid"
         )
+        assert disk.fs().state == "down", "the twin: the unmount alone says that all is done"
     finally:
         keeper.kill()
         keeper.wait()
