@@ -3,12 +3,12 @@
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.figure import Figure
 from bench.ground import NODES, Ground, other, progress
-from ha.lab import visitor
+from ha.lab import loop, visitor
 from ha.lab.lab import Lab
 from ha.lab.plan import CLIENT, PREFIX
 from ha.lab.spawn import helper_argv
@@ -72,7 +72,7 @@ def takeover(rounds: int) -> list[Figure]:
                 ground.wait_states({active: "STOPPED", other(active): "STARTED"})
         finally:
             ground.lab.down()
-            _detach(disk)
+            loop.detach_all(str(disk))
     return [Figure(what, "s", found, worst=BEYOND_S, digits=2)]
 
 
@@ -112,11 +112,3 @@ def _away(ground: Ground, active: str) -> float:
 def _looker(lab: Lab) -> "subprocess.Popen[str]":
     job = json.dumps({"address": _ADDRESS, "port": _PORT, "ports": []})
     return lab.popen(CLIENT, helper_argv("ha.lab.visitor", job), stdout=subprocess.PIPE, text=True)
-
-
-def _detach(disk: Path) -> None:
-    """Loop devices are the machine's, and outlive a node of the lab."""
-    argv = ["losetup", "--associated", str(disk), "--noheadings", "--raw", "--output", "NAME"]
-    with suppress(FileNotFoundError):
-        for device in subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split():
-            subprocess.run(["losetup", "--detach", device], check=True)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ha.lab import visitor
+from ha.lab import loop, visitor
 from ha.lab.errors import LabError
 from ha.lab.lab import Lab
 from ha.lab.plan import CLIENT, MULTICAST, PREFIX, NodePlan
@@ -133,7 +133,7 @@ def run(show: Show, timeout_s: float = 2.0) -> Takeover:
         before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             lab.down()
-            _detach(f"{folder}/{_DISK}")
+            loop.detach_all(f"{folder}/{_DISK}")
             shutil.rmtree(folder)
         finally:
             for number, handler in before.items():
@@ -369,15 +369,6 @@ def _storage(folder: str) -> str:
         raise LabError(f"{argv[0]} {disk}: {done.stderr.strip()}")
     disk_section = f"\n[disk#0]\ntype = loop\nfile = {disk}\ndev = {device}\n"
     return f"{disk_section}\n[fs#0]\ntype = ext3\ndev = {device}\nmnt = {_MOUNT_POINT}\n"
-
-
-def _detach(disk: str) -> None:
-    """A node that lost its power leaves its loop device to the machine."""
-    if not os.path.exists(disk):
-        return
-    argv = ["losetup", "--associated", disk, "--noheadings", "--raw", "--output", "NAME"]
-    for name in subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split():
-        subprocess.run(["losetup", "--detach", name], capture_output=True, check=True)
 
 
 def _write(path: str, text: str, mode: int = 0o644) -> None:

@@ -81,3 +81,21 @@ def detach(name: str) -> None:
 def attached() -> list[str]:
     """The names of all loop devices of the machine that serve a file."""
     return [f"/dev/{path.parts[3]}" for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+
+
+def detach_all(backing: str) -> None:
+    """Take back every device that serves this file: a node that lost its power leaves its own to the machine.
+
+    One that is in use goes with its last user. Without the file there is none. Raises OSError.
+    """
+    try:
+        file = os.stat(backing)
+    except FileNotFoundError:
+        return
+    for name in attached():
+        try:
+            seen = backing_of(name)
+        except FileNotFoundError:
+            continue  # the machine has it under no name
+        if seen is not None and seen[:2] == (file.st_dev, file.st_ino):
+            detach(name)

@@ -9,6 +9,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+from ha.lab import loop
 from ha.lab.lab import INSTALL, Lab
 
 SERVICE = "p26.opensvc.com"
@@ -86,9 +87,7 @@ class Tutorial:
     def close(self) -> None:
         """Ends what the lab does not know of. A device that is in use still goes with its last user."""
         for name in VOLUMES:
-            argv = ["losetup", "--associated", str(self.shared / name), "--noheadings", "--raw", "--output", "NAME"]
-            for device in subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split():
-                self._run(["losetup", "--detach", device])
+            loop.detach_all(str(self.shared / name))
         for child in self._sshd.values():
             child.kill()
             child.wait()
