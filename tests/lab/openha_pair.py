@@ -22,9 +22,12 @@ PEER = Path(__file__).with_name("openha_peer.py")
 STARTED, STOPPED, FROZEN_STOP, READY = b"2", b"0", b"6", b"7"
 MONITOR = f"""node1 net eth0 239.131.50.10 1234 {T}
 node1 dio {DISK} 0 {T}
+node1 unicast eth0 192.168.100.12 2345 {T}
 node2 net eth0 239.131.50.10 4321 {T}
 node2 dio {DISK} 19 {T}
+node2 unicast eth0 192.168.100.11 2345 {T}
 """
+PATHS = len(MONITOR.splitlines())
 _PROGRAMS = ("nmond", "service", *(f"heart{end}{kind}" for end in "cd" for kind in ("", "_dio", "_raw", "_unicast")))
 _CONTROLLER = """\
 #!/bin/sh

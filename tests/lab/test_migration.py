@@ -13,7 +13,7 @@ import pytest
 
 from ha.lab.plan import PREFIX
 from tests.lab.conftest import wait_for
-from tests.lab.openha_pair import FROZEN_STOP, NODES, READY, STARTED, STOPPED, Mixed, T, openha_pair
+from tests.lab.openha_pair import FROZEN_STOP, NODES, PATHS, READY, STARTED, STOPPED, Mixed, T, openha_pair
 
 GRACE_S = 5.0
 SLACK_S = 6.0
@@ -48,8 +48,8 @@ def beside() -> None:
     with openha_pair({"ours": "node1", "theirs": "node2", "iced": "node2"}) as pair:
         pair.install("node1")
         boot(pair, *NODES)
-        wait_for(lambda: pair.run("node1", "bin/hb", "-s").count(" UP, updated at ") == 4, what="all paths are UP")
-        assert pair.run("node1", "bin/hb", "-s").count(", wire openha\n") == 4
+        wait_for(lambda: pair.run("node1", "bin/hb", "-s").count(" UP, updated at ") == PATHS, what="all paths are UP")
+        assert pair.run("node1", "bin/hb", "-s").count(", wire openha\n") == PATHS
 
         # Both claim at once.
         with ThreadPoolExecutor(2) as pool:
@@ -128,7 +128,9 @@ def migration() -> None:
         for node in ("node2", "node1"):
             edit(pair, node, 's/^wire = .*/protection = "none"/', "/^ttl = /d")
         ask = [partial(pair.run, node, "bin/hb", "-s") for node in NODES]
-        wait_for(lambda: all(each().count(" UP, updated at ") == 4 for each in ask), what="all paths are UP on both")
+        wait_for(
+            lambda: all(each().count(" UP, updated at ") == PATHS for each in ask), what="all paths are UP on both"
+        )
         assert not [each for each in ask if "wire" in each()]
         for node in ("node2", "node1"):
             pair.act(node, "web", "unfreeze")
