@@ -84,6 +84,8 @@ class Service:
             status = resource.status(ctx)
         except (ServiceError, OSError) as error:
             return Status(State.WARN, (str(error),))
+        except Exception as error:  # noqa: BLE001 - one driver's fault must not hide all other resources
+            return Status(State.WARN, (f"{type(error).__name__}: {error} (a fault of the driver)",))
         if self.is_standby(resource):
             standby = {State.UP: State.STDBY_UP, State.DOWN: State.STDBY_DOWN}
             return replace(status, state=standby.get(status.state, status.state))

@@ -48,6 +48,7 @@ def test_what_is_not_known_is_told_with_what_is(group: str, kind: str, told: str
 @pytest.mark.parametrize("cls", drivers(), ids=lambda cls: cls.__name__)
 def test_what_a_driver_declares_holds_together(cls: type[Resource]) -> None:
     assert cls.group in GROUPS
+    assert cls.status is not Resource.status
     assert set(cls.timeouts) <= {"start", "stop", "status"}
     for key in (*COMMON_KEYS, *cls.keys):
         assert key.name == key.name.lower() and key.doc, key

@@ -85,3 +85,12 @@ def test_the_same_as_data(world: World) -> None:
     assert (data["overall"], data["avail"], data["sync"], data["hb"]) == ("warn", "up", "down", "n/a")
     assert data["resources"]["sync#i0"]["notes"] == ["node2 need update"]
     assert list(data["resources"]) == ["vg#0", "fs#0", "ip#0", "app", "sync#i0"]
+
+
+def test_a_driver_that_crashes_hides_no_other_resource(world: World) -> None:
+    broken = world.add("fs#1")
+    broken.status = lambda ctx: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    text = status_text(world.service())
+    assert "|  |- fs#1           .... warn     label of fs#1\n" in text
+    assert "# ZeroDivisionError: integer division or modulo by zero (a fault of the driver)" in text
+    assert "|  |- fs#0           .... up " in text
