@@ -8,11 +8,10 @@ from dataclasses import replace
 
 from ha.fsm.conduct import Conduct
 from ha.fsm.events import KillScript, NoteKind
-from ha.fsm.lease import FOREVER, NEVER, Lease
+from ha.fsm.lease import FOREVER, NEVER
 from ha.fsm.machine import Facts
 from ha.fsm.states import Promise, ScriptKind, State
 from ha.fsm.table import Trigger
-from ha.fsm.timing import EMERGENCY, LATENESS
 
 
 class Lapses(Conduct):
@@ -45,11 +44,13 @@ class Lapses(Conduct):
 
     def _hard_deadline(self, name: str) -> float:
         """When whatever is left of a lapsed service must end with the machine."""
+        if name in self._hard_at:
+            return self._hard_at[name]
         lapsed_at = self.services[name].lapsed_at
         lease = self._covers.get(name)
         if lease is None:
             return FOREVER  # without a lease nobody waits for its end
-        return _hard(lease, lease.until if lapsed_at is None else lapsed_at)
+        return lease.hard if lapsed_at is None else lease.ended(lapsed_at)
 
     def _lapse(self, name: str, at: float, why: str, now: float) -> None:
         """Stop the service now, whatever it is doing. ``at``: when its lease ended."""
@@ -62,6 +63,8 @@ class Lapses(Conduct):
             # It was to begin in this very step.
             self._runs = [order for order in self._runs if order.job != job.id]
             service, job = replace(service, job=None), None
+        if name in self._covers:
+            self._hard_at[name] = self._covers[name].ended(at)
         service = replace(service, lapsed_at=at, pending=None, queued=None, adopting=False)
         self._put(name, service)
         if job is not None and job.kind is ScriptKind.STOP:
@@ -96,7 +99,7 @@ class Lapses(Conduct):
             when = min(when, self._hard_deadline(name))
         for lease in self.leases.values():
             if any(self._covers[n] is lease and n not in self._lapsed for n in self._held):
-                when = min(when, _hard(lease, lease.until))
+                when = min(when, lease.hard)
         return when
 
     def _lease_deadline(self) -> float:
@@ -116,7 +119,3 @@ class Lapses(Conduct):
             return False
         self._trigger(name, Trigger.LAPSE, now, why="the killed script has ended")
         return True
-
-
-def _hard(lease: Lease, until: float) -> float:
-    return until + (LATENESS + EMERGENCY) * lease.timing.timeout

@@ -33,6 +33,25 @@ class Lease:
     """As of the last look at the time: ``until`` was still to come. A lapse is the moment when this ends."""
     asked: float = NEVER
     """When the last request was sent to which the arbiter said that the service is ours."""
+    since: float = NEVER
+    """T became another one then: what was sent before tells others of the old T, and renews nothing."""
+    margin: float | None = None
+    """Seconds from ``until`` to the hard deadline, where another T counts for that yet; None: as ``timing`` has it."""
+
+    @property
+    def hard(self) -> float:
+        """What is left ends with the machine then, unless the lease is renewed."""
+        return self.ended(self.until)
+
+    def ended(self, until: float) -> float:
+        """The same, where it ended at ``until``."""
+        return until + (self.timing.margin if self.margin is None else self.margin)
+
+    def renew(self, sent: float) -> None:
+        """A message, or a request, that was sent at ``sent`` is known."""
+        until = sent + self.timing.lease
+        if sent >= self.since and until > self.until:
+            self.until, self.margin = until, None
 
 
 @dataclass(slots=True)

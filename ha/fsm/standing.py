@@ -60,6 +60,8 @@ class Standings(Ledger):
         self._fences: list[FenceNode] = []
         self._paths_digest = config.paths_digest
         self._longest_lease = 0.0
+        self._hard_at: dict[str, float] = {}
+        """By lapsed service: when what is left of it ends with the machine, whatever becomes of the configuration."""
         self._held: dict[str, None] = {}
         """Services that a lease covers and that may run here."""
         self._lapsed: dict[str, None] = {}
@@ -109,7 +111,12 @@ class Standings(Ledger):
         kept = {id(lease) for lease in before.values()}
         for name, lease in self._covers.items():
             service = self.services[name]
-            if id(lease) in kept or service.lapsed_at is not None or not may_run(service.record):
+            if id(lease) in kept:
+                continue
+            lease.since = now
+            if name in before:
+                lease.margin = min(before[name].ended(0.0), lease.timing.margin)
+            if service.lapsed_at is not None or not may_run(service.record):
                 continue
             left = before[name].until if name in before else FOREVER
             left = min(left, now + lease.timing.lease)
@@ -132,6 +139,7 @@ class Standings(Ledger):
             "unproven": [[index, seq] for index, seq in self._unproven_until.items()],
             "before": self._before,
             "shared_once": sorted(self._shared_once),
+            "hard_at": dict(self._hard_at),
             "wanted": [name for name, want in self._wanted.items() if want],
         }
 
@@ -152,6 +160,7 @@ class Standings(Ledger):
         self._unproven_until = {int(index): int(seq) for index, seq in plain["unproven"]}
         self._before = int(plain["before"])
         self._shared_once = set(plain["shared_once"])
+        self._hard_at = {str(name): float(at) for name, at in plain["hard_at"].items()}
         self._wanted = dict.fromkeys(plain["wanted"], True)
         self._guard_told = None
         self._see_devices()
@@ -164,9 +173,12 @@ class Standings(Ledger):
         super()._track(name)
         service = self.services[name]
         held = name in self._covers and may_run(service.record) and not service.exempt
+        lapsed = service.lapsed_at is not None
+        if not lapsed:
+            self._hard_at.pop(name, None)
         for chosen, member in (
             (self._held, held),
-            (self._lapsed, held and service.lapsed_at is not None),
+            (self._lapsed, lapsed and may_run(service.record) and (held or name in self._hard_at)),
             (self._freezing, held and service.state is State.FROZEN_START),
         ):
             if member:
@@ -265,7 +277,7 @@ class Standings(Ledger):
                     sent = max(sent, self.outgoing.renewed_by(looked(bound, self._devices), self._shared))
             if lease.arbiter:
                 sent = max(sent, lease.asked)
-            lease.until = max(lease.until, sent + lease.timing.lease)
+            lease.renew(sent)
             if not lease.standing and lease.until > now:
                 lease.standing = True
                 self._mark(n for n, covering in self._covers.items() if covering is lease)

@@ -39,6 +39,11 @@ class Timing:
         return (LEASE + LATENESS + EMERGENCY) * self.timeout
 
     @property
+    def margin(self) -> float:
+        """Seconds from the end of the lease to the hard deadline."""
+        return (LATENESS + EMERGENCY) * self.timeout
+
+    @property
     def ended(self) -> float:
         """Nothing runs here any more, at the latest, by this node's clock."""
         return (LEASE + LATENESS + EMERGENCY + FENCE) * self.timeout

@@ -633,6 +633,7 @@ class Checkers:
     def reloaded(self, machine: Machine) -> None:
         """Its configuration changed, and timeouts with it."""
         self._reloaded[machine.name] = machine.agenda.now
+        self.leases.reloaded(machine)
 
     def leaves(self, machine: Machine) -> None:
         """nmond has said that it left, and ends: nothing that it started may be under way."""

@@ -66,6 +66,8 @@ class Leases:
         """By node and service number: the generation of its claim, and when that was in its slot."""
         self.down: set[tuple[str, str]] = set()
         """The first knows that the second is off: it was fenced, or an operator said so."""
+        self._reloads: dict[str, float] = {}
+        """When the configuration of a node changed last: until T after that another T counts yet."""
         self.window = 0.0
         """The longest time, in T, from the end of a pause that stopped the watchdog to the end of what ran."""
         self._watched: set[tuple[str, str]] = set()
@@ -86,7 +88,7 @@ class Leases:
 
     def _tells_in_time(self, machine: Machine, message: Heartbeat) -> None:
         """No node says that it runs something under a lease that is over: it acts on that first."""
-        if not machine.up or self._disturbed(machine):
+        if not machine.up or self._unsettled(machine):
             return
         config = self._config_of(machine)
         names = {config.services[name].id: config.services[name] for name in machine.up if name in config.services}
@@ -134,6 +136,15 @@ class Leases:
 
     def looked(self, machine: Machine, path: PathId, at: float) -> None:
         self._looks[machine.name, path] = self._ever[machine.name, path] = at
+
+    def reloaded(self, machine: Machine) -> None:
+        """Its configuration is another one."""
+        self._reloads[machine.name] = self._agenda.now
+
+    def _unsettled(self, machine: Machine) -> bool:
+        """How long its lease is may follow from what it had before: only what runs twice is wrong then."""
+        now, longest = self._agenda.now, max(machine.guard.how.timeouts)
+        return self._disturbed(machine) or now < self._reloads.get(machine.name, NEVER) + 2 * longest
 
     def began(self, machine: Machine) -> None:
         """A new nmond: it has looked at nothing, and was told of nobody that he is down."""
@@ -185,7 +196,7 @@ class Leases:
         if machine.guard.how.promise < self._config_of(machine).self_fence:
             self._violation("starts before anything is there that would end it", machine.name, service)
         late = self._agenda.now - self.renewed(machine, config) - _LEASE * self._timeout(machine, config)
-        if late > TICK_S and not self._disturbed(machine):
+        if late > TICK_S and not self._unsettled(machine):
             self._violation(f"starts without a lease: it ended {late:.3f} s ago", machine.name, service)
 
     def settled(self, machine: Machine, service: str, silent: Iterable[tuple[str, float]]) -> None:
@@ -215,7 +226,7 @@ class Leases:
         if not other.on or service not in other.up or theirs is None or not theirs.on_disk:
             return
         left = self.renewed(other, theirs) + _LEASE * self._timeout(other, theirs) - self._agenda.now
-        if left > TICK_S and not self._disturbed(other):
+        if left > TICK_S and not self._unsettled(other):
             text = f"takes over from {other.name}, whose lease lasts {left:.3f} s more"
             self._violation(text, machine.name, service)
 
@@ -282,7 +293,7 @@ class Leases:
         now, timeout = self._agenda.now, self._timeout(machine, config)
         due = max(self.renewed(machine, config), machine.resumed) + _ENDED * timeout + TICK_S
         excused = machine.suspended or self._known_frozen(machine, config)
-        if excused or (now >= due and self.excuse(machine)):
+        if excused or (now >= due and (self._unsettled(machine) or self.excuse(machine))):
             due = now + timeout
         elif now >= due:
             late = now - due + TICK_S

@@ -10,6 +10,7 @@ from ha.fsm.commands import Commands
 from ha.fsm.conduct import Conduct
 from ha.fsm.engine import Engine
 from ha.fsm.events import SlotRead, SlotView
+from ha.fsm.lapse import Lapses
 from ha.fsm.lease import Outgoing
 from ha.fsm.standing import Standings
 from ha.fsm.table import Trigger
@@ -59,10 +60,22 @@ def _any_message_of_this_life_proves_the_disk(patch: Patch) -> None:
     patch.setattr(Standings, "_on_read", read)
 
 
+def _a_lapse_has_the_time_of_the_new_configuration(patch: Patch) -> None:
+    patch.setattr(
+        Lapses, "_hard_deadline", lambda self, name: self._covers[name].timing.margin + _lapsed_at(self, name)
+    )
+
+
+def _lapsed_at(engine: Lapses, name: str) -> float:
+    at = engine.services[name].lapsed_at
+    return engine._covers[name].until if at is None else at
+
+
 GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "left-the-configuration": (_forget_strays, "physically up on"),
     "record-lost-while-not-configured": (_forget_the_loss, "physically up on"),
     "heard-again-during-the-check": (_no_second_look, "physically up on"),
+    "longer-timeout-in-a-lapse": (_a_lapse_has_the_time_of_the_new_configuration, "physically up on"),
     "another-disk-under-its-name": (_any_message_of_this_life_proves_the_disk, "physically up on"),
     "beside-a-left-over-script": (_beside_what_is_left, "two scripts of"),
 }
