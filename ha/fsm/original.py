@@ -134,9 +134,10 @@ def _entry(entry: ServiceEntry, before: ServiceEntry | None, floor: int) -> Serv
 
 
 def judged(peer: Peer, entry: ServiceEntry | None, verdict: Verdict) -> Verdict:
-    """The verdict on an original node: a 7 that fell silent may be a run that was frozen, unless the node is off."""
+    """The verdict on an original node: a 7 that fell silent may be a run that was frozen, unless the node is off. Where
+    it can be fenced that is what it takes, and nothing is believed before."""
     seven = entry is not None and entry.state is State.START_READY
-    if not seven or peer.down or verdict.standing is Standing.CLAIMS:
+    if not seven or peer.down or verdict.standing in (Standing.CLAIMS, Standing.UNPROVEN):
         return verdict
     text = f"{peer.name} fell silent as it said 7 (START_READY, or frozen while it runs): it may run there"
     return Verdict(peer.name, Standing.HOLDS, text)

@@ -6,7 +6,7 @@ import pytest
 
 from ha.fsm import original
 from ha.fsm.config import OPENHA, ClusterConfig, PathConfig, PathId, ServiceConfig
-from ha.fsm.evidence import Standing, Verdict, judge
+from ha.fsm.evidence import NO_TERMS, Standing, Terms, Verdict, judge
 from ha.fsm.message import Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.peers import Heard, Peer, PeerPath
 from ha.fsm.states import Promise, State
@@ -45,8 +45,8 @@ class Ear:
             self.hear(seconds, state)
         return self.peer.entries[WEB]
 
-    def verdict(self) -> Verdict:
-        verdict = judge(self.peer, WEB, 1, 1, self.now)
+    def verdict(self, terms: Terms = NO_TERMS) -> Verdict:
+        verdict = judge(self.peer, WEB, 1, 1, self.now, terms)
         return original.judged(self.peer, self.peer.entries.get(WEB), verdict)
 
 
@@ -146,6 +146,13 @@ def test_a_node_that_is_known_to_be_off_is_taken_over_from_whatever_it_said() ->
     ear.after(State.STOPPED, State.START_READY)
     ear.peer.silent, ear.peer.down = True, "an operator says so"
     assert ear.verdict().clear
+
+
+def test_a_silent_seven_is_fenced_where_that_can_be_done() -> None:
+    ear = Ear()
+    ear.after(State.STOPPED, State.START_READY)
+    ear.peer.silent, ear.now = True, ear.now + 100 * T
+    assert ear.verdict(Terms(fencing=True)).standing is Standing.UNPROVEN
 
 
 def test_without_that_rule_a_silent_seven_would_be_taken_over_from() -> None:
