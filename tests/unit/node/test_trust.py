@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from ha.node import trust
+from ha.node.config import ConfigError, load
+from ha.node.layout import Layout
 from ha.node.trust import DistrustError, distrust, require_trust
+from tests.unit.node.test_config import MONITOR, NODES, SERVICES
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -148,3 +151,44 @@ def test_which_file_systems_are_of_another_machine(tmp_path: Path) -> None:
     remote = trust.RemoteMounts(str(mounts))
     assert remote.points() == {"/srv/my files", "/srv/some"}
     assert "/" not in trust.RemoteMounts().points()
+
+
+# --------------------------------------------------------------------------------------------- configuration
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    made = Layout(str(tmp_path))
+    (tmp_path / "conf").mkdir(mode=0o755)
+    for path, text in ((made.nodes, NODES), (made.monitor, MONITOR), (made.services, SERVICES), (made.options, "")):
+        Path(path).write_text(text)
+        Path(path).chmod(0o644)
+    return made
+
+
+@pytest.mark.parametrize("file", ["nodes", "monitor", "services", "options.toml"])
+def test_a_configuration_that_others_may_write_is_refused_in_one_line(layout: Layout, file: str) -> None:
+    assert load(layout, "node1").cluster.nodes
+    path = Path(layout.conf, file)
+    path.chmod(0o664)
+    with pytest.raises(ConfigError) as caught:
+        load(layout, "node1")
+    why = str(caught.value)
+    assert why == (
+        f"conf/{file}: may be written by others than root (owner root, group root, mode 0664): chmod go-w {path}"
+    )
+    mended(why)
+    assert load(layout, "node1").cluster.nodes
+
+
+def test_a_folder_of_the_configuration_that_others_may_write(layout: Layout) -> None:
+    Path(layout.conf).chmod(0o777)
+    with pytest.raises(ConfigError) as caught:
+        load(layout, "node1")
+    assert {p.file for p in caught.value.problems} == {
+        "conf/nodes",
+        "conf/monitor",
+        "conf/services",
+        "conf/options.toml",
+    }
+    assert all(p.text.endswith(f": chmod go-w {layout.conf}") for p in caught.value.problems)
