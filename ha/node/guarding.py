@@ -32,6 +32,8 @@ SOON_S: Final = 0.01
 """The same while something is waited for: a guardian that has just been started, a watchdog to be armed."""
 STALE_S: Final = 2.0
 """A guardian that has not looked at its page for so long guards nothing (SIGSTOP): it is ended, and another started."""
+FRESH_S: Final = 0.5
+"""A guardian that was found, and has looked at its page within this time, is on time."""
 START_S: Final = 5.0
 """So long a new guardian may take to be ready."""
 ARM_S: Final = 1.0
@@ -228,6 +230,9 @@ class Guarding:
                 self._follow(pid)
                 if digest != self._digest():
                     self._dismiss("it was started for another configuration")
+                elif self._page is not None:
+                    # It goes on guarding while nmond replaces itself: the promise does not drop for that.
+                    self._ready = self._loop.clock() - self._page.seen < FRESH_S
         except OSError as error:
             self._failed(f"the guardian cannot be started: {error}")
         self._again(SOON_S)

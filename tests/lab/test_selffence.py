@@ -87,10 +87,14 @@ def test_a_guardian_that_dies_comes_back_and_nothing_else_happens(web: Service) 
     second = guardian(pair, "node1")
     assert second != first
     # A restart finds it, and so does an nmond that comes after one that died.
+    since = boottime()
     assert pair.run("node1", "ezha.init", "restart").returncode == 0
+    wait_for(lambda: "nmond goes on" in pair.cluster("node1", "log", "nmond.log").read_text())
+    assert promises(pair, "node1", since) == [], "it was there all the time"
     pair.kill_nmond("node1")
     assert guardian(pair, "node1") == second
-    assert (web.calls(), web.state("node1"), power(pair, "node1")) == (["start"], "STARTED", "on")
+    assert power(pair, "node1") == "on"
+    web.assert_nothing_twice()
 
 
 def test_an_nmond_that_is_stopped_ends_with_its_machine_before_another_node_takes_over(web: Service) -> None:
@@ -118,9 +122,10 @@ def test_what_an_emergency_stop_does_not_end_in_time_ends_with_the_machine(web: 
     ended = boottime() - cut
     assert HARD - T / 5 - 0.1 < ended < T, ended
     assert web.calls() == ["start", "stop"]
-    assert "after its lease lapsed, and is not known to be stopped" in (
-        pair.cluster("node1", "log", "nmond.log").read_text()
-    )
+    # nmond and the guardian have the same deadline: one of them was first, and has said so.
+    log = pair.cluster("node1", "log", "nmond.log").read_text()
+    assert "STARTED → STOPPING: the lease has lapsed" in log
+    assert "this machine is rebooted (self_fence)" in log
     web.wait("node2", "STARTED")
     assert boottime() - cut < T + 1.0
     pair.lab.heal()
@@ -169,5 +174,4 @@ def test_an_nmond_that_comes_after_the_lease_has_ended_stops_what_it_finds(web: 
     wait_for(lambda: boottime() - since > 0.5 * T, what="the lease has ended")
     pair.kill(keeper, signal.SIGCONT)
     wait_for(lambda: web.transitions("node1", since)[:1] == ["STOPPING"], what="it is stopped, not adopted")
-    wait_for(lambda: len(web.running()) == 1, what="it runs again")
     pair.wait_all_up()

@@ -421,7 +421,7 @@ class TestGuarding:
         node.guarding = node.another()
         node.begin(COMMAND)
         assert node.guarding.lease_until == pytest.approx(later - MARGIN)
-        node.until(lambda: node.told == [Promise.COMMAND])
+        assert node.told == [Promise.COMMAND], "at once: it was there all the time"
         assert node.guarding.pid == pid
 
     def test_after_a_boot_or_for_the_first_time_no_lease_is_known(self, node: Node) -> None:
