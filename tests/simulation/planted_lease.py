@@ -153,10 +153,10 @@ def _lapse_not_first() -> Iterator[None]:
 
 @bug("no-hard-deadline", "a stop that does not end in time is waited for", "lapse", settings=BOTH)
 def _no_hard_deadline() -> Iterator[None]:
-    def nothing(self: lapse.Lapses, name: str, now: float) -> None:
-        return
-
-    with instead(lapse.Lapses, "_end_machine", nothing), instead(lapse.Lapses, "_guard_time", lambda self: FOREVER):
+    with (
+        instead(lapse.Lapses, "_hard_deadline", lambda self, name: FOREVER),
+        instead(lapse.Lapses, "_guard_time", lambda self: FOREVER),
+    ):
         yield
 
 
@@ -203,13 +203,7 @@ def _adopted_past_the_lease() -> Iterator[None]:
 
 @bug("start-without-standing", "a claim is settled without a lease", "lapse", settings=BOTH)
 def _start_without_standing() -> Iterator[None]:
-    def nothing(self: lapse.Lapses, now: float) -> None:
-        return
-
-    with (
-        instead(standing.Standings, "no_standing", lambda self, name: ""),
-        instead(lapse.Lapses, "_look_at_leases", nothing),
-    ):
+    with instead(standing.Standings, "no_standing", lambda self, name: ""):
         yield
 
 
