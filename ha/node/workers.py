@@ -31,6 +31,9 @@ SHORT_LIFE_S: Final = 1.0
 BACKOFF_S: Final = (0.1, 5.0)
 RECORDS_A_TURN: Final = 64
 """Records read from one worker before others have their turn."""
+ODD: Final = frozenset(("unknown key", "not signed", "forged or damaged", "another version"))
+"""Reasons of refusal (``ha.heartbeats.envelope``) behind which a node may stand that means well."""
+WARN_EVERY_S: Final = 600.0
 REASONS: Final = 32
 """Reasons of refusal counted apart for a path; further ones are counted as ``other``."""
 
@@ -63,6 +66,7 @@ class Worker:
         "timer",
         "trouble",
         "waiting_since",
+        "warned",
     )
 
     def __init__(self, line: PathLine, sender: bool, period: float) -> None:
@@ -88,6 +92,8 @@ class Worker:
         """Sequence number of the last message that went out."""
         self.handed = self.sent = self.received = self.dropped = self.restarts = 0
         self.refused: dict[str, int] = {}
+        self.warned: dict[str, float] = {}
+        """When the log was told last of a reason that a wrong key has."""
 
     def refuse(self, why: str, count: int = 1) -> None:
         """Count what was refused, without letting a stranger grow the table."""
@@ -405,8 +411,17 @@ class Workers:
                 self._trouble(worker, text)
             case wire.Refused(_, count, why):
                 worker.refuse(why, count)
+                self._warn(worker, why)
             case wire.Handed() | wire.Look():
                 raise ValueError("a worker told nmond what to do")
+
+    def _warn(self, worker: Worker, why: str) -> None:
+        """A node whose key differs falls silent for us: the log must say why. Whoever forges fills no log with it."""
+        now = self._loop.clock()
+        if why in ODD and now >= worker.warned.get(why, float("-inf")) + WARN_EVERY_S:
+            worker.warned[why] = now
+            text = "if it is no stranger's, compare ezha key status on both nodes"
+            self._log.warning(f"heartbeat path {worker.name}: something was refused, {why}: {text}")
 
     def _trouble(self, worker: Worker, text: str) -> None:
         text = printable(text)

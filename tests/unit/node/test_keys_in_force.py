@@ -13,6 +13,7 @@ from ha.heartbeats.path import PathLine
 from ha.node.intake import PeerKeys
 from ha.node.workers import Worker, Workers
 from tests.unit.node.test_intake import PATH, Bench, message
+from tests.unit.node.world import ListLog
 
 OLD, NEW = Key(bytes(range(32))), Key(bytes(range(32, 64)))
 WITH_OLD = KeyRing((OLD,), OLD.id, unsigned=False)
@@ -103,3 +104,22 @@ def test_the_twin_without_a_key_takes_it() -> None:
     bench = Signed(NO_KEYS)
     bench.intake.received(PATH, 10.0, codec.encode(message("node2"), keys=NO_KEYS))
     assert [type(each) for each in bench.events] == [MessageReceived]
+
+
+def test_a_wrong_key_is_in_the_log_once_in_a_while(workers: Workers, pair: tuple[socket.socket, socket.socket]) -> None:
+    """Whoever looks at night for why a node is silent must find it; a stranger who forges must not fill the disk."""
+    log, now = ListLog(), 1000.0
+
+    class Clock:
+        def clock(self) -> float:
+            return now
+
+    workers._log, workers._loop = log, Clock()  # type: ignore[assignment]
+    worker = next(iter(workers.all.values()))
+    for _ in range(100):
+        for why in ("unknown key", "old or repeated"):
+            workers._take(worker, channel.Refused(now, 10_000, why))
+        now += 10.0
+    told = [line for line in log.lines if "unknown key: if it is no stranger's, compare ezha key status" in line]
+    assert len(log.lines) == len(told) == 2
+    assert worker.refused == {"unknown key": 1_000_000, "old or repeated": 1_000_000}
