@@ -33,6 +33,8 @@ class Etcd:
         self._rate = rate
         self._count = 100
         self.term = 2
+        self.up = True
+        """It answers."""
         self.store = Store()
 
     def now(self) -> float:
@@ -91,7 +93,7 @@ class Link:
 
     def _before(self, what: str) -> None:
         self.asked.append(what)
-        if self.state == "down":
+        if self.state == "down" or not self._etcd.up:
             raise UnavailableError("nobody answers")
         self._etcd.expire()
 
@@ -149,6 +151,6 @@ class Link:
     def identify(self) -> dict[Endpoint, int | str]:
         self.stranger = False
         self.asked.append("identify")
-        if self.state == "down":
+        if self.state == "down" or not self._etcd.up:
             return dict.fromkeys(ENDPOINTS, "does not answer")
         return self.seen or dict.fromkeys(ENDPOINTS, self._etcd.store.cluster)

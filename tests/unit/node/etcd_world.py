@@ -5,10 +5,11 @@ other one begins.
 """
 
 from collections.abc import Iterable
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ha.fsm.timing import Timing
+from ha.fsm.timing import DRIFT, Timing
 from ha.node.arbiter.arithmetic import ttl
 from ha.node.arbiter.keeper import Answer, Keeper
 from ha.node.arbiter.memory import Memory
@@ -21,6 +22,8 @@ WHAT = ("run", "one", "two", "elect", "restart one", "restart two", "want", "giv
 """What a step does: to the world, or to the way of a node to etcd (one, two)."""
 STATES = ("ok", "ok", "down", "deaf", "stale")
 """Of such a way."""
+STEP = 0.25
+"""Seconds."""
 LONGEST = 1.3 * T
 """Seconds of a step."""
 
@@ -132,8 +135,16 @@ def play(steps: Iterable[tuple[str, str, float]], rates: tuple[float, float, flo
                     world.two.want()
                     world.one.want("web")
                 case "restore":
+                    # docs/etcd.md, "An etcd that forgets": it takes longer than L.
+                    world.etcd.up = False
+                    _watch(world, TIMING.lease / (1 - DRIFT) + STEP)
                     world.etcd.restore(backup)
-            for _ in range(round(seconds / 0.25)):
-                world.run(0.25, 0.25)
-                if min(world.one.may_run_until(), world.two.may_run_until()) >= world.clock():
-                    raise Stale(f"at {world.clock():.2f}: {world.one.said[-3:]} {world.two.said[-3:]}")
+                    world.etcd.up = True
+            _watch(world, seconds)
+
+
+def _watch(world: World, seconds: float) -> None:
+    for _ in range(ceil(seconds / STEP)):
+        world.run(STEP, STEP)
+        if min(world.one.may_run_until(), world.two.may_run_until()) >= world.clock():
+            raise Stale(f"at {world.clock():.2f}: {world.one.said[-3:]} {world.two.said[-3:]}")
