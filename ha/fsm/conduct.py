@@ -136,13 +136,13 @@ class Conduct(Sight):
         }
         limit = now + self._timeout(config, kind)
         if service.lapsed_at is not None:
-            limit = max(now, min(limit, self._hard_deadline(name)))
+            limit = min(limit, self._emergency_end(name, now))
             env["EZ_EMERGENCY"] = "1"
         self._put(name, service.busy(Job(self._job, kind, now, limit)))
         self._runs.append(RunScript(name, self._job, kind, argv, env))
         self._count(f"scripts_{action}")
 
-    def _hard_deadline(self, name: str) -> float:
+    def _emergency_end(self, name: str, now: float) -> float:
         """``ha.fsm.lapse``."""
         raise NotImplementedError
 

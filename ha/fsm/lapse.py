@@ -52,6 +52,12 @@ class Lapses(Conduct):
             return FOREVER  # without a lease nobody waits for its end
         return lease.hard if lapsed_at is None else lease.ended(lapsed_at)
 
+    def _emergency_end(self, name: str, now: float) -> float:
+        """Until when an emergency stop that begins now may take. The hard deadline is past where nothing ended the
+        machine then (``self_fence`` stop, and nmond was away): what runs is stopped all the same, in as much time."""
+        hard = self._hard_deadline(name)
+        return hard if hard > now else now + self._covers[name].timing.emergency
+
     def _lapse(self, name: str, at: float, why: str, now: float) -> None:
         """Stop the service now, whatever it is doing. ``at``: when its lease ended."""
         service = self.services[name]
@@ -68,7 +74,7 @@ class Lapses(Conduct):
         service = replace(service, lapsed_at=at, pending=None, queued=None, adopting=False)
         self._put(name, service)
         if job is not None and job.kind is ScriptKind.STOP:
-            limit = max(now, min(job.deadline, self._hard_deadline(name)))
+            limit = min(job.deadline, self._emergency_end(name, now))
             self._put(name, replace(service, job=replace(job, deadline=limit)))
             self._note(NoteKind.ALERT, name, f"{why} while its stop script runs: it has {limit - now:.3f} s more")
             return
@@ -94,7 +100,7 @@ class Lapses(Conduct):
 
     def _guard_time(self) -> float:
         """Unless renewed, what runs here must be ended with the machine then; ``inf``: nothing does that needs it."""
-        when = FOREVER
+        when = self._strays_end
         for name in self._lapsed:
             when = min(when, self._hard_deadline(name))
         for lease in self.leases.values():

@@ -89,6 +89,7 @@ class Service:
             self.adopting,
             None,
             self.lapsed_at if may_run(record) else None,
+            self.exempt and record.state is State.FROZEN_START,
         )
 
     def busy(self, job: Job) -> "Service":

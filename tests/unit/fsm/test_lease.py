@@ -397,3 +397,26 @@ def test_dual_running_is_said_by_both_and_ended_where_that_is_asked_for(stop):
     for host in cluster.hosts.values():
         (text,) = host.engine.warnings()
         assert text.startswith("SPLIT BRAIN: web is STARTED here and STARTED on node")
+
+
+def test_a_frozen_run_that_the_others_know_survives_another_nmond():
+    cluster = leased()
+    cluster.ask("node1", Action.FREEZE_START)
+    cluster.run(1)
+    assert cluster.hosts["node1"].guard == float("inf")
+    cluster.restart("node1", lease_until=float("inf"))
+    assert watch(cluster, 2 * T)[-1][1][0] == "FROZEN_START"
+
+
+def test_a_lapse_that_is_seen_after_the_hard_deadline_still_stops_what_runs():
+    cluster = leased()
+    cluster.power_off("node2")
+    cluster.now += 3 * T
+    cluster.feed("node1", Guarded(Promise.STOP))
+    (job,) = cluster.hosts["node1"].jobs.values()
+    assert job.kind.value == "stop"
+    cluster.now += 0.1
+    cluster.feed("node1", Guarded(Promise.STOP))
+    assert cluster.hosts["node1"].killed == []
+    cluster.end("node1")
+    assert cluster.states()[0] == "STOPPED"
