@@ -1,14 +1,20 @@
 """When two worlds of the lease search are the same: all that their future can depend on, and nothing else.
 
-Times are ages, cut off where nothing compares them any more. Of a message counts only which of those that may still be
-heard are newer, and what its acknowledgements are worth to those whom they acknowledge. Incarnations count from the
-present one; generations are compared. Notes, texts and counters decide nothing.
+Times are ages by the clock of the machine that compares them, cut off where nothing compares them any more. Of a
+message counts only which of those that may still be heard are newer, and what its acknowledgements are worth to those
+whom they acknowledge. Incarnations count from the present one; generations are compared. Notes, texts and counters
+decide nothing.
+
+What a machine alone makes of itself is told once, and kept with it: most moves change one machine of several. What
+compares with others is kept as it is (generations, numbers of messages), and put in relation for the world as a whole.
 It must not know which states are good.
 """
 
 import marshal
+from bisect import bisect_right
+from collections.abc import Hashable
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
 from ha.fsm.events import Event, MessageReceived, ScriptEnded, SlotRead, Written
 from ha.fsm.identity import node_id
@@ -22,14 +28,14 @@ from ha.simulation.probe import Probe
 
 OLD: Final = 2.5 * T
 """Ages beyond this are compared with nothing."""
+STALE: Final = 1.2 * T
+"""A message that came first so long ago is stale on any other path (``ha.fsm.peers``)."""
 GAP: Final = 2
 """Generations that are farther apart than this count as this far apart."""
 _NONE: Final = -9
 
-
-def key(world: World) -> bytes:
-    """Equal for two worlds that are the same."""
-    return blake2b(marshal.dumps(_told(world), 2), digest_size=16).digest()
+_AT = tuple[int, int, int]
+"""A message: sender, counter of its incarnation, number."""
 
 
 def _places(known: set[int]) -> dict[int, int]:
@@ -41,64 +47,131 @@ def _places(known: set[int]) -> dict[int, int]:
     return found
 
 
-def _told(world: World) -> Any:
-    return _Telling(world).told()
+class _Part:
+    """What was made of one machine at one moment."""
+
+    __slots__ = ("at", "generations", "late", "lives", "messages", "newer", "number")
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.number = 0
+        """Of all that concerns nobody else: equal for equal ones."""
+        self.generations: list[int] = []
+        self.newer: list[_AT] = []
+        """Messages of which it counts how many that may still be heard are newer."""
+        self.lives: list[tuple[int, int]] = []
+        """Incarnations of others, which count from their present one."""
+        self.messages: list[Heartbeat] = []
+        """On their way, or come and not yet taken in."""
+        self.late: list[tuple[int, Peer]] = []
+        """Senders of whom one path was quicker than the other."""
 
 
-class _Telling:
-    """Makes the key of one world."""
+class Keys:
+    """Makes the keys of the worlds of one search."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.now = world.now
-        self.ids = {host.engine.id: node for node, host in enumerate(world.hosts) if host.engine is not None}
-        self.lives = [
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = {name: node for node, name in enumerate(names)}
+        self._ids = {node_id(name): node for node, name in enumerate(names)}
+        self._numbers: dict[Hashable, int] = {}
+
+    def key(self, world: World) -> bytes:
+        """Equal for two worlds that are the same."""
+        parts = [self._part(world, node, host) for node, host in enumerate(world.hosts)]
+        messages = [m for m in world.slots if m is not None]
+        for part in parts:
+            messages += part.messages
+        live: list[list[tuple[int, int]]] = [[] for _ in parts]
+        known: set[int] = set()
+        for message in messages:
+            live[self._ids[message.node]].append((message.incarnation.counter, message.seq))
+            known.add(message.services[0].generation)
+        live = [sorted(set(each)) if len(each) > 1 else each for each in live]
+        for part in parts:
+            known.update(part.generations)
+        place = _places(known)
+        lives = [
             host.engine.incarnation.counter if host.engine is not None else host.disk.incarnation
             for host in world.hosts
         ]
-        self.names = {name: node for node, name in enumerate(world.config.nodes)}
-        self._live: list[set[tuple[int, int]]] = [set() for _ in world.hosts]
-        """By sender: incarnation and number of every message that may still be heard."""
-        self._known: set[int] = set()
-        for message in world.slots:
-            self._collect_message(message)
-        for host in world.hosts:
-            self._collect(host)
-        self._place = _places(self._known)
+        told: list[object] = [sorted(world.cut), sorted(world.diskless), [m is None for m in world.slots]]
+        for node, part in enumerate(parts):
+            told.append(part.number)
+            told += [place[each] for each in part.generations]
+            told += [len(live[n]) - bisect_right(live[n], (counter, seq)) for n, counter, seq in part.newer]
+            told += [min(lives[n] - counter, 2) for n, counter in part.lives]
+            for other, place_seen in enumerate(world.hosts[node].seen):
+                slot = world.slots[other]
+                told.append(place_seen is not None and slot is not None and (slot.incarnation, slot.seq) == place_seen)
+            for sender, peer in part.late:
+                told += _came_first(peer, live[sender], part.at)
+        for message in messages:
+            sender, counter = self._ids[message.node], message.incarnation.counter
+            told.append(len(live[sender]) - bisect_right(live[sender], (counter, message.seq)))
+            told.append(min(lives[sender] - counter, 2))
+            told.append(place[message.services[0].generation])
+            told.append(_said(message))
+            for ack in message.acks:
+                self._ack(world, ack, lives, told)
+        return blake2b(marshal.dumps(told, 2), digest_size=16).digest()
 
-    # ------------------------------------------------------------------------------------------ numbers
-
-    def _collect(self, host: Host) -> None:
-        for write in (host.pending, host.waiting):
-            self._collect_message(write.message if write is not None else None)
-        for event in host.inbox:
-            if isinstance(event, MessageReceived):
-                self._collect_message(event.message)
-        self._collect_record(host.disk.services[0])
-        if host.engine is None:
+    def _ack(self, world: World, ack: Ack, lives: list[int], told: list[object]) -> None:
+        """What it tells the node that is acknowledged: of which life, of a claim or of the disk, and how long a lease
+        it is worth."""
+        node = self._ids[ack.node]
+        host, life = world.hosts[node], min(lives[node] - ack.incarnation.counter, 2)
+        engine = host.engine
+        told.append(node)
+        told.append(life)
+        if engine is None or life:
             return
-        self._collect_record(host.engine.services[WEB].record)
-        for peer in host.engine.peers.values():
-            if peer.newest is not None:
-                self._known.update(entry.generation for entry in peer.newest.services)
+        newest, claim = max(ack.seqs, default=0), engine.services[WEB].claim_seq
+        told.append(newest > 0)
+        told.append(bool(claim) and newest >= claim)
+        told.append(ack.seqs[DISK] > engine._unproven_until.get(DISK, 0))
+        told.append(_worth(engine, newest, world.clock(node)))
 
-    def _collect_record(self, record: ServiceRecord) -> None:
-        self._known.update((record.generation, record.last_run, record.seen))
+    def _part(self, world: World, node: int, host: Host) -> _Part:
+        now = world.clock(node)
+        part = host.part
+        if isinstance(part, _Part) and part.at == now and (host.woke_at is None and host.frozen_at is None):
+            return part
+        part = host.part = _Part(now)
+        told = _Telling(self._names, self._ids, part, now).host(host, world.now)
+        part.number = self._numbers.setdefault(told, len(self._numbers))
+        return part
 
-    def _collect_message(self, message: Heartbeat | None) -> None:
-        if message is not None:
-            self._live[self._node(message.node)].add((message.incarnation.counter, message.seq))
-            self._known.update(entry.generation for entry in message.services)
 
-    def _newer(self, node: int, counter: int, seq: int) -> int:
-        """How many messages of ``node`` that may still be heard are newer than this one."""
-        return sum(1 for each in self._live[node] if each > (counter, seq))
+def _came_first(peer: Peer, live: list[tuple[int, int]], now: float) -> list[object]:
+    """Of each of its messages that may come again: how long ago it came first."""
+    assert peer.newest is not None
+    counter, path = peer.newest.incarnation.counter, peer.paths[DISK]
+    return [
+        round(min(max(now - peer.firsts.heard(seq), _NONE), STALE), 3)
+        for life, seq in live
+        if life == counter and path.seq < seq <= peer.newest.seq
+    ]
 
-    def _node(self, number: int) -> int:
-        for node, name in enumerate(self.world.config.nodes):
-            if node_id(name) == number:
-                return node
-        raise AssertionError(number)
+
+def _worth(engine: Probe, seq: int, now: float) -> float:
+    age = now - engine.outgoing.sent_at(seq) if seq else FOREVER
+    return round(age, 3) if age < engine._longest_lease else _NONE
+
+
+def _said(message: Heartbeat) -> tuple[object, ...]:
+    """But for its generation."""
+    entry = message.services[0]
+    return (message.left, int(message.promise), int(entry.state), entry.unclean, entry.last_ran, entry.demoted)
+
+
+class _Telling:
+    """Tells of one machine."""
+
+    def __init__(self, names: dict[str, int], ids: dict[int, int], part: _Part, now: float) -> None:
+        self.names = names
+        self.ids = ids
+        self.part = part
+        self.now = now
 
     def _age(self, at: float) -> float:
         return _NONE if at == -FOREVER else round(min(self.now - at, OLD), 3)
@@ -106,27 +179,12 @@ class _Telling:
     def _until(self, at: float) -> float:
         return _NONE if at in (FOREVER, -FOREVER) else round(max(at - self.now, -OLD), 3)
 
-    def _life(self, node: int, counter: int) -> int:
-        return min(self.lives[node] - counter, 2)
-
-    # -------------------------------------------------------------------------------------------- parts
-
-    def told(self) -> tuple[object, ...]:
-        world = self.world
+    def host(self, host: Host, now: float) -> Hashable:
+        """``now``: of the world, not of the machine."""
+        if host.own is not None:
+            self._message(host.own)
         return (
-            tuple(self._host(node, host) for node, host in enumerate(world.hosts)),
-            tuple(self._message(m) for m in world.slots),
-            sorted(world.cut),
-            sorted(world.diskless),
-        )
-
-    def _host(self, node: int, host: Host) -> tuple[object, ...]:
-        seen = []
-        for other, (life, seq) in sorted(host.seen.items()):
-            slot = self.world.slots[other]
-            seen.append((other, slot is not None and (slot.incarnation, slot.seq) == (life, seq)))
-        return (
-            self._engine(node, host.engine) if host.engine is not None else None,
+            None if host.engine is None else self._engine(host.engine),
             self._stored(host.disk),
             self._until(host.lease_until),
             self._until(host.guard),
@@ -134,99 +192,73 @@ class _Telling:
             None if host.stop is None else host.stop == 0,
             host.stuck,
             None if host.paused_at is None else self._age(host.paused_at),
+            None if host.frozen_at is None else round(now - host.frozen_at, 3),
+            None if host.woke_at is None else round(now - host.woke_at, 3),
             self._write(host.pending),
             self._write(host.waiting),
             host.looks,
-            tuple(seen),
-            tuple(self._event(event) for event in host.inbox),
+            host.alone,
+            None if host.own is None else _said(host.own),
+            () if host.engine is None else tuple([self._event(event, host.engine) for event in host.inbox]),
         )
 
-    def _write(self, write: Write | None) -> object:
-        return None if write is None else (self._message(write.message), write.hangs)
+    def _write(self, write: Write | None) -> Hashable:
+        if write is None:
+            return None
+        self.part.messages.append(write.message)
+        return (True, write.hangs)
 
-    def _event(self, event: Event) -> tuple[object, ...]:
+    def _event(self, event: Event, engine: Probe) -> Hashable:
         match event:
             case MessageReceived(message=message, path=path, arrival=arrival):
-                return (path.index, self._message(message), self._age(arrival))
+                self.part.messages.append(message)
+                return (path.index, self._age(arrival))
             case SlotRead(path=path, begun=begun, view=view):
                 return (self.names[path.node], self._age(begun), view.value)
-            case Written(at=at):
-                return ("written", self._age(at))
+            case Written(at=at, seq=seq):
+                claim = engine.services[WEB].claim_seq
+                return ("written", self._age(at), _worth(engine, seq, self.now), bool(claim) and seq >= claim)
             case ScriptEnded(job=job):
                 return ("ended", job == 0)
         raise AssertionError(event)
 
-    def _message(self, message: Heartbeat | None) -> object:
-        """One that may still be heard: what its acknowledgements are worth counts."""
-        if message is None:
-            return None
-        sender = self._node(message.node)
-        place = self._newer(sender, message.incarnation.counter, message.seq)
-        return (place, *self._said(message), tuple(self._ack(ack) for ack in message.acks))
+    def _message(self, message: Heartbeat) -> None:
+        """One that nobody else will hear."""
+        self.part.generations.append(message.services[0].generation)
+        self.part.lives.append((self.ids[message.node], message.incarnation.counter))
 
-    def _said(self, message: Heartbeat) -> tuple[object, ...]:
-        entry = message.services[0]
-        return (
-            self._life(self._node(message.node), message.incarnation.counter),
-            message.left,
-            int(message.promise),
-            int(entry.state),
-            self._place[entry.generation],
-            entry.unclean,
-            entry.last_ran,
-            entry.demoted,
-        )
+    def _stored(self, record: NodeRecord) -> Hashable:
+        return (self._record(record.services[0]), record.shared, tuple([(d[0], d[3]) for d in record.down]))
 
-    def _ack(self, ack: Ack) -> tuple[object, ...]:
-        """What it tells the node that is acknowledged: of which life, of a claim or of the disk, and how long a lease
-        it is worth."""
-        node = self._node(ack.node)
-        engine, life = self.world.hosts[node].engine, self._life(node, ack.incarnation.counter)
-        if engine is None or life:
-            return (node, life)
-        newest, claim = max(ack.seqs, default=0), engine.services[WEB].claim_seq
-        proves = ack.seqs[DISK] > engine._unproven_until.get(DISK, 0)
-        return (node, life, newest > 0, bool(claim) and newest >= claim, proves, self._worth(engine, newest))
+    def _record(self, record: ServiceRecord) -> Hashable:
+        self.part.generations += (record.generation, record.last_run, record.seen)
+        return (int(record.state), record.unclean, record.demoted, record.freeze)
 
-    def _worth(self, engine: Probe, seq: int) -> float:
-        age = self.now - engine.outgoing.sent_at(seq) if seq else FOREVER
-        return round(age, 3) if age < engine._longest_lease else _NONE
-
-    def _stored(self, record: NodeRecord) -> tuple[object, ...]:
-        return (self._record(record.services[0]), record.shared, [(d[0], d[3]) for d in record.down])
-
-    def _record(self, record: ServiceRecord) -> tuple[object, ...]:
-        return (
-            int(record.state),
-            self._place[record.generation],
-            self._place[record.last_run],
-            self._place[record.seen],
-            record.unclean,
-            record.demoted,
-            record.freeze,
-        )
-
-    def _engine(self, node: int, engine: Probe) -> tuple[object, ...]:
+    def _engine(self, engine: Probe) -> Hashable:
         service = engine.services[WEB]
         claim = service.claim_seq
         told = engine.outgoing.confirmed.get(DISK)
-        newest = (self._worth(engine, told[-1][0]), self._age(told[-1][1]) == 0.0) if told else _NONE
+        newest = (_worth(engine, told[-1][0], self.now), self._age(told[-1][1]) == 0.0) if told else _NONE
+        known = engine.outgoing.known_since(claim, (DISK,)) if claim else FOREVER
+        confirmed = told[-1][1] if told else FOREVER
+        overdue = engine.next_send <= self.now
         return (
             self._service(service),
             int(engine.promise),
-            tuple(self._lease(lease) for lease in engine.leases.values()),
+            tuple([self._lease(lease) for lease in engine.leases.values()]),
             newest,
-            bool(claim) and engine.outgoing.known_since(claim, (DISK,)) < FOREVER,
+            bool(claim) and known < FOREVER,
             bool(engine._shared),
             DISK in engine._unproven_until,
             bool(engine._shared_once),
             self._until(engine.next_send),
-            tuple(self._until(at) for _, at in engine.wakes),
-            tuple(self._peer(engine, peer) for peer in engine.peers.values()),
+            overdue and self._age(engine.last_step),
+            tuple([self._until(at) for _, at in engine.wakes]),
+            tuple([self._peer(engine, peer, claim, known, confirmed) for peer in engine.peers.values()]),
             bool(engine._ending),
         )
 
-    def _service(self, service: Service) -> tuple[object, ...]:
+    def _service(self, service: Service) -> Hashable:
         job, since = service.job, service.outranked_since
         return (
             self._record(service.record),
@@ -239,34 +271,34 @@ class _Telling:
             service.exempt,
         )
 
-    def _lease(self, lease: Lease) -> tuple[object, ...]:
+    def _lease(self, lease: Lease) -> Hashable:
         return (lease.standing, self._until(lease.until) if lease.standing else _NONE)
 
-    def _peer(self, engine: Probe, peer: Peer) -> tuple[object, ...]:
-        node, newest = self.names[peer.name], peer.newest
+    def _peer(self, engine: Probe, peer: Peer, claim: int, known: float, confirmed: float) -> Hashable:
+        node, newest, net, disk = self.names[peer.name], peer.newest, peer.paths[0], peer.paths[DISK]
+        looked = peer.looked(engine._devices)
         heard = peer.since if newest is None else max(peer.since, peer.arrival)
-        looked, claim = peer.looked(engine._devices), engine.services[WEB].claim_seq
-        counter = newest.incarnation.counter if newest is not None else 0
-        acked = peer.acknowledgement(engine.id, engine.incarnation)
-        known = engine.outgoing.known_since(claim, (DISK,)) if claim else FOREVER
+        acked = 0
+        if newest is not None:
+            counter = newest.incarnation.counter
+            self._message(newest)
+            self.part.newer += ((node, counter, newest.seq), (node, counter, net.seq), (node, counter, disk.seq))
+            if disk.seq < newest.seq:
+                self.part.late.append((node, peer))
+            acked = peer.acknowledgement(engine.id, engine.incarnation)
         return (
             peer.silent,
             peer.down != "",
             peer.not_before > self.now and self._until(peer.not_before),
             _NONE if peer.silent else self._age(heard),
-            newest is not None and (*self._said(newest), self._newer(node, counter, newest.seq)),
+            None if newest is None else _said(newest),
             acked > 0,
             bool(claim) and acked >= claim,
-            tuple(self._newer(node, counter, path.seq) if path.seq else _NONE for path in peer.paths),
-            peer.paths[DISK].seq > 0,
+            net.seq > 0,
+            disk.seq > 0,
+            disk.foreign > heard and min(self._age(disk.foreign), T),
             peer.silent and looked >= peer.quiet_at,
             looked >= known,
             looked == self.now,
-            _renews(engine, looked),
+            confirmed <= looked,
         )
-
-
-def _renews(engine: Probe, looked: float) -> bool:
-    """The look is behind the newest confirmed write."""
-    told = engine.outgoing.confirmed.get(DISK)
-    return bool(told) and told is not None and told[-1][1] <= looked

@@ -4,13 +4,13 @@ States are merged by their canonical key; one that was reached with at least as 
 It must not know what a node does, nor what is forbidden.
 """
 
-from collections import Counter
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ha.simulation.lease_key import key
-from ha.simulation.lease_world import Bounds, DualRun, Move, World, moves
+from ha.simulation.lease_key import Keys
+from ha.simulation.lease_world import PERIOD, Bounds, DualRun, Move, World, moves
 
 EVERY: Final = 2_000
 """Progress is told after so many states."""
@@ -26,6 +26,9 @@ class Found:
     exhausted: bool
     violation: str = ""
     story: tuple[str, ...] = ()
+    window: float | None = None
+    """The longest time that the service was up on two machines after one, paused with its clock, went on. In periods;
+    None: it never was."""
 
     def plain(self) -> dict[str, object]:
         """For JSON."""
@@ -39,13 +42,25 @@ class Found:
             "exhausted": self.exhausted,
             "violation": self.violation,
             "story": list(self.story),
+            "window_periods": self.window,
         }
 
 
 def search(bounds: Bounds, progress: Callable[[int, int], None] | None = None) -> Found:
     """Look at every history within the bounds, or up to the first dual run. Fewer faults come first."""
-    first = World(bounds, Counter())
+    collecting = gc.isenabled()
+    gc.disable()  # no world refers to itself, and collecting would look at all that wait again and again
+    try:
+        return _search(bounds, progress)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _search(bounds: Bounds, progress: Callable[[int, int], None] | None) -> Found:
+    first = World(bounds)
     first.begin()
+    key = Keys(first.config.nodes).key
     visited: dict[bytes, int] = {key(first): bounds.faults}
     budgets: list[list[tuple[World, object]]] = [[] for _ in range(bounds.faults + 1)]
     budgets[bounds.faults].append((first, None))
@@ -55,7 +70,7 @@ def search(bounds: Bounds, progress: Callable[[int, int], None] | None = None) -
         while stack:
             world, way = stack.pop()
             if states >= bounds.states:
-                return Found(bounds, states, transitions, False)
+                return Found(bounds, states, transitions, False, window=_longest(first))
             states += 1
             for move in moves(world, left):
                 transitions += 1
@@ -72,7 +87,11 @@ def search(bounds: Bounds, progress: Callable[[int, int], None] | None = None) -
                 budgets[remaining].append((after, here))
             if progress is not None and states % EVERY == 0:
                 progress(states, sum(map(len, budgets)))
-    return Found(bounds, states, transitions, True)
+    return Found(bounds, states, transitions, True, window=_longest(first))
+
+
+def _longest(world: World) -> float | None:
+    return max(world.windows) / PERIOD if world.windows else None
 
 
 Step = tuple[object, float, Move]

@@ -26,12 +26,13 @@ What is modelled, and what is not:
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final, NamedTuple
 
 from ha.fsm.config import ClusterConfig, PathConfig, PathId, ServiceConfig
 from ha.fsm.events import (
+    Command,
     Effects,
     Ended,
     Event,
@@ -46,10 +47,10 @@ from ha.fsm.events import (
     Written,
 )
 from ha.fsm.message import Heartbeat, Incarnation
+from ha.fsm.peers import Peer
 from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.service import ORPHAN
-from ha.fsm.states import Promise, ScriptKind, State
-from ha.simulation.coverage import Cell
+from ha.fsm.states import Action, Promise, ScriptKind, State
 from ha.simulation.probe import Probe
 
 WEB: Final = "web"
@@ -62,6 +63,8 @@ GRID: Final = T / 20
 """Whatever is due between two moments is met at the later one: so late as ``ha.fsm.timing.LATENESS`` allows."""
 LONGEST_PAUSE: Final = 2 * T
 KINDS: Final = ("cut", "disk", "hang", "stuck", "pause", "crash", "off")
+MORE_KINDS: Final = ("freeze", "order", "alone")
+"""Only where they are asked for by name."""
 
 
 def cluster(nodes: int) -> ClusterConfig:
@@ -114,7 +117,21 @@ class Move(NamedTuple):
 
 
 _COSTS: Final = dict.fromkeys(
-    ("cut", "mend", "disk", "disk mended", "hang", "stuck", "pause", "crash", "off"),
+    (
+        "cut",
+        "mend",
+        "disk",
+        "disk mended",
+        "hang",
+        "stuck",
+        "pause",
+        "crash",
+        "off",
+        "freeze",
+        "freeze-start",
+        "unfreeze",
+        "alone",
+    ),
     1,
 )
 
@@ -135,7 +152,7 @@ class Host:
     disk: NodeRecord
     """Its own, with the state of record."""
     lease_until: float = FOREVER
-    """As the guard's file tells it to the next nmond."""
+    """As the guard's file tells it to the next nmond. By its own clock, as ``guard``."""
     guard: float = FOREVER
     up: bool = False
     stop: int | None = None
@@ -143,17 +160,57 @@ class Host:
     stuck: bool = False
     """It does not end in the moment in which it began."""
     paused_at: float | None = None
+    frozen_at: float | None = None
+    """Since when the whole machine is paused, with its clock."""
+    lag: float = 0.0
+    """So much less than all others its clock has counted."""
+    woke_at: float | None = None
+    """When it went on from such a pause, while that is less than T ago."""
     pending: Write | None = None
     waiting: Write | None = None
     """Handed to the worker while a write was under way: the newest one."""
     looks: tuple[int, ...] = ()
     """Slots that are still to be looked at."""
-    seen: dict[int, tuple[Incarnation, int]] = field(default_factory=dict)
+    seen: tuple[tuple[Incarnation, int] | None, ...] = ()
     """Of each slot, the message that was seen last."""
     inbox: tuple[Event, ...] = ()
+    alone: bool = False
+    """What its line of the disk leads to is another disk, which nobody else has."""
+    own: Heartbeat | None = None
+    """What is in its slot there."""
+    fresh: bool = True
+    """The engine is this host's own, not shared with the world before."""
+    part: object = None
+    """``ha.simulation.lease_key``'s own: what it made of this machine."""
 
     def copy(self) -> "Host":
-        return replace(self, engine=self.engine.copy() if self.engine is not None else None, seen=dict(self.seen))
+        """The engine is shared until something happens to it."""
+        return Host(
+            self.engine,
+            self.disk,
+            self.lease_until,
+            self.guard,
+            self.up,
+            self.stop,
+            self.stuck,
+            self.paused_at,
+            self.frozen_at,
+            self.lag,
+            self.woke_at,
+            self.pending,
+            self.waiting,
+            self.looks,
+            self.seen,
+            self.inbox,
+            self.alone,
+            self.own,
+            False,
+        )
+
+    @property
+    def awake(self) -> bool:
+        """nmond goes on."""
+        return self.engine is not None and self.paused_at is None and self.frozen_at is None
 
 
 class DualRun(Exception):
@@ -163,14 +220,18 @@ class DualRun(Exception):
 class World:
     """All of it. Replaced, never changed, once a move is over."""
 
-    __slots__ = ("bounds", "cells", "config", "cut", "diskless", "hosts", "now", "slots")
+    __slots__ = ("_fresh", "bounds", "config", "cut", "diskless", "hosts", "now", "slots", "windows")
 
-    def __init__(self, bounds: Bounds, cells: Counter[Cell]) -> None:
+    def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
-        self.cells = cells
+        self.windows: set[float] = set()
+        """How long after the resume of a machine that was paused with its clock the service was up on two. Seconds.
+        Shared by all worlds of a search."""
         self.config = cluster(bounds.nodes)
         self.now = 100.0
         self.hosts: list[Host] = []
+        self._fresh = set(range(bounds.nodes))
+        """Hosts that are this world's own: all others are shared with the world before, and copied when changed."""
         self.slots: list[Heartbeat | None] = [None] * bounds.nodes
         names = range(bounds.nodes)
         self.cut = frozenset() if bounds.network else frozenset((a, b) for a in names for b in names if a != b)
@@ -185,7 +246,7 @@ class World:
             self.slots[node] = _left(name, self.config)
         network, self.cut = self.cut, frozenset()
         for node in range(self.bounds.nodes):
-            self._boot(node)
+            self._restart(node, boot=True)
             self._read()
         if self.bounds.running:
             self.settle(3.0)
@@ -212,14 +273,40 @@ class World:
     def after(self, move: Move) -> "World":
         """The world once the move is made. Raises DualRun."""
         world = World.__new__(World)
-        world.bounds, world.cells, world.config, world.now = self.bounds, self.cells, self.config, self.now
+        world.bounds, world.windows, world.config, world.now = self.bounds, self.windows, self.config, self.now
         world.cut, world.diskless = self.cut, self.diskless
-        world.slots = list(self.slots)
-        touched = range(len(self.hosts)) if move.what in _WIDE else (move.node,)
-        world.hosts = [host.copy() if node in touched else host for node, host in enumerate(self.hosts)]
+        world.slots, world.hosts = list(self.slots), list(self.hosts)
+        world._fresh = set()
         world._do(move)
         world._read()
         return world
+
+    def _mine(self, node: int) -> Host:
+        """The host, to be changed."""
+        host = self.hosts[node]
+        if node not in self._fresh:
+            self._fresh.add(node)
+            host = self.hosts[node] = host.copy()
+        return host
+
+    def _engine(self, node: int) -> Probe:
+        """Its engine, to be changed."""
+        host = self._mine(node)
+        assert host.engine is not None
+        if not host.fresh:
+            host.engine, host.fresh = host.engine.copy(), True
+        return host.engine
+
+    def _renew(self, node: int, host: Host) -> Host:
+        """Another machine in its place, or the same one after its end."""
+        self._fresh.add(node)
+        self.hosts[node] = host
+        return host
+
+    def clock(self, node: int) -> float:
+        """What the machine takes for the time."""
+        host = self.hosts[node]
+        return (self.now if host.frozen_at is None else host.frozen_at) - host.lag
 
     def _read(self) -> None:
         """nmond reads all that lies ready before anything else."""
@@ -227,15 +314,19 @@ class World:
         while reading:
             reading = False
             for node, host in enumerate(self.hosts):
-                if host.inbox and host.engine is not None and host.paused_at is None:
+                if host.inbox and host.awake:
                     self._take_in(node)
                     reading = True
+            if not reading and any(host.looks and host.awake for host in self.hosts) and self._unclaimed():
+                self._look_at_all()
+                reading = True
 
     def _do(self, move: Move) -> None:
-        node, host = move.node, self.hosts[move.node]
+        if move.what == "time":
+            self._pass_time()
+            return
+        node, host = move.node, self._mine(move.node)
         match move.what:
-            case "time":
-                self._pass_time()
             case "tick":
                 self._step(node, Tick())
             case "write":
@@ -267,18 +358,28 @@ class World:
                     self._next_write(node)
             case "disk mended":
                 self.diskless -= {node}
+            case "alone":
+                host.alone, host.own = not host.alone, None
             case "pause":
-                host.paused_at = self.now
-                assert host.engine is not None
-                host.engine.sleep(self.now)
+                host.paused_at = self.clock(node)
+                self._engine(node).sleep(host.paused_at)
             case "resume":
                 host.paused_at = None
+            case "freeze":
+                host.frozen_at = self.now
+                self._engine(node).sleep(self.clock(node))
+            case "wake":
+                assert host.frozen_at is not None
+                host.lag += self.now - host.frozen_at
+                host.frozen_at, host.woke_at = None, self.now
+            case "freeze-start" | "unfreeze":
+                self._step(node, Command(move.what, WEB, Action(move.what)))
             case "crash":
                 self._restart(node, boot=False)
             case "off":
                 self._off(node)
             case "boot":
-                self._boot(node)
+                self._restart(node, boot=True)
             case _:
                 raise AssertionError(move)
 
@@ -286,71 +387,95 @@ class World:
         """When something is due next, met at the next moment of the grid."""
         when = self.now + PERIOD
         for host in self.hosts:
-            if host.guard > self.now:
-                when = min(when, host.guard)
-            if host.engine is not None and host.paused_at is None:
-                deadline = host.engine.next_deadline()
+            if host.frozen_at is not None:
+                continue
+            if host.guard + host.lag > self.now:
+                when = min(when, host.guard + host.lag)
+            if host.awake:
+                assert host.engine is not None
+                deadline = host.engine.next_deadline() + host.lag
                 when = min(when, deadline if deadline > self.now else when)
         return ceil(when / GRID) * GRID
 
     def _pass_time(self) -> None:
         self.now = self.next_time()
+        self._look_who_runs()
         for node, host in enumerate(self.hosts):
-            if host.guard <= self.now:
+            if host.woke_at is not None and self.now - host.woke_at > T:
+                self._mine(node).woke_at = None
+            if host.frozen_at is None and host.guard + host.lag <= self.now:
                 self._off(node)
-            elif host.engine is not None and host.paused_at is None and host.engine.next_deadline() <= self.now:
+            elif host.awake and host.engine is not None and host.engine.next_deadline() + host.lag <= self.now:
                 self._beat(node)
+
+    def _look_who_runs(self) -> None:
+        """Raises DualRun where the service is up on two machines; but for T after one that was paused with its clock
+        goes on, that is measured instead."""
+        up = [host for host in self.hosts if host.up and host.frozen_at is None]
+        if len(up) < 2:
+            return
+        excused = [host.woke_at for host in up if host.woke_at is not None and self.now - host.woke_at <= T]
+        if len(up) - len(excused) < 2 and excused:
+            self.windows.add(self.now - min(excused))
+            return
+        raise DualRun(" and ".join(n for n, h in zip(self.config.nodes, self.hosts, strict=True) if h.up))
 
     def _beat(self, node: int) -> None:
         """A period's heartbeat, where the look at the time does nothing else: it commutes with all that may happen."""
-        host = self.hosts[node]
-        engine = host.engine
+        engine = self.hosts[node].engine
         assert engine is not None
-        if not plain_time(engine, self.now) or not self._calm(node):
+        if not plain_time(engine, self.clock(node)) or not self._calm():
             return
-        self._carry_out(node, engine.handle(Tick(), self.now))
+        self._carry_out(node, self._engine(node).handle(Tick(), self.clock(node)))
         while self.hosts[node].looks:
             self._look(node, self.hosts[node].looks[0])
 
-    def _calm(self, node: int) -> bool:
+    def _look_at_all(self) -> None:
+        """The looks that are due: nobody claims, so each does the same whenever in this moment it is done."""
+        for node, host in enumerate(self.hosts):
+            if host.awake:
+                for other in host.looks:
+                    self._look(node, other)
+
+    def _unclaimed(self) -> bool:
+        """Nobody claims the service, and whatever comes in this moment, nobody can: of those that could, each hears a
+        node that runs it."""
+        return all(_unclaimed(host, self.clock(node)) for node, host in enumerate(self.hosts))
+
+    def _calm(self) -> bool:
         """Nobody claims, waits for anything, or has missed anything: when in this moment a heartbeat goes its way makes
         no difference."""
-        for host in self.hosts:
-            engine = host.engine
-            if engine is None:
-                continue
-            busy = host.pending is not None or host.waiting is not None or host.looks
-            if busy or engine.services[WEB].state not in _AT_REST or any(p.silent for p in engine.peers.values()):
-                return False
-        return True
+        return all(_calm(host) for host in self.hosts)
 
     def _off(self, node: int) -> None:
-        host = self.hosts[node]
-        self.hosts[node] = Host(None, host.disk)
-
-    def _boot(self, node: int) -> None:
-        self._restart(node, boot=True)
+        old = self.hosts[node]
+        self._renew(node, Host(None, old.disk, lag=old.lag, alone=old.alone, own=old.own))
 
     def _restart(self, node: int, *, boot: bool) -> None:
         """nmond begins: after a boot, or at once after its death."""
         old, name = self.hosts[node], self.config.nodes[node]
-        host = self.hosts[node] = Host(None, old.disk, up=old.up, guard=old.guard, lease_until=old.lease_until)
-        host.engine = Probe(
+        host = self._renew(node, old.copy())
+        host.paused_at = host.pending = host.waiting = host.stop = None
+        host.looks, host.inbox, host.stuck, host.fresh = (), (), False, True
+        host.seen = (None,) * len(self.hosts)
+        now = self.clock(node)
+        orphaned = old.stop is not None and not boot
+        host.engine = engine = Probe(
             self.config,
             name,
             host.disk,
             Incarnation(host.disk.incarnation + 1, node + 1),
-            self.now,
+            now,
             boot=boot,
-            orphans={WEB: ScriptKind.STOP} if old.stop is not None and not boot else {},
+            orphans={WEB: ScriptKind.STOP} if orphaned else {},
             lease_until=old.lease_until,
         )
-        host.engine.cells = self.cells
-        if old.stop is not None and not boot:
+        engine.cells = Counter()
+        if orphaned:
             host.stop, host.stuck = ORPHAN, old.stuck
-        host.engine.promise = Promise.REBOOT
-        self._carry_out(node, host.engine.start(self.now))
-        found = self.slots[node]
+        engine.promise = Promise.REBOOT
+        self._carry_out(node, engine.start(now))
+        found = self._slot_of(node)
         incarnation = found.incarnation if found is not None and node not in self.diskless else None
         self._step(node, OwnSlot(DISK, incarnation))
         self._want_looks(node)
@@ -359,11 +484,11 @@ class World:
 
     def _post(self, node: int, event: Event) -> None:
         """nmond learns of it next, or once it is awake."""
-        self.hosts[node].inbox += (event,)
+        self._mine(node).inbox += (event,)
 
     def _take_in(self, node: int) -> None:
         """All that has come, as nmond's driver hands it on: what the paths brought first, as one."""
-        host = self.hosts[node]
+        host = self._mine(node)
         events, host.inbox = host.inbox, ()
         messages = tuple(e for e in events if isinstance(e, MessageReceived))
         reads = tuple(e for e in events if isinstance(e, SlotRead))
@@ -375,18 +500,18 @@ class World:
                 self._step(node, event)
 
     def _step(self, node: int, event: Event) -> None:
-        engine = self.hosts[node].engine
-        if engine is None:
+        if self.hosts[node].engine is None:
             return
-        effects = engine.handle(event, self.now)
+        engine = self._engine(node)
+        effects = engine.handle(event, self.clock(node))
         assert not engine.unexpected, engine.unexpected
         self._carry_out(node, effects)
 
     def _carry_out(self, node: int, effects: Effects) -> None:
-        host = self.hosts[node]
         if effects.self_fence:
             self._off(node)
             return
+        host = self._mine(node)
         if effects.persist or effects.incarnation:
             assert host.engine is not None
             host.disk = host.engine.record()
@@ -405,12 +530,11 @@ class World:
         return min((lease.until for lease in host.engine.leases.values()), default=FOREVER)
 
     def _run(self, node: int, script: RunScript) -> None:
-        host = self.hosts[node]
+        host = self._mine(node)
         code = 0
         if script.kind is ScriptKind.START:
             host.up = True
-            if sum(h.up for h in self.hosts) > 1:
-                raise DualRun(" and ".join(n for n, h in zip(self.config.nodes, self.hosts, strict=True) if h.up))
+            self._look_who_runs()
         elif script.kind is ScriptKind.STOP:
             host.stop = script.job
             return
@@ -420,64 +544,110 @@ class World:
 
     def _send(self, node: int, message: Heartbeat) -> None:
         """Over the network at once; to the disk through the worker."""
-        name, host = self.config.nodes[node], self.hosts[node]
-        news = self._tells_news(node, message)
+        name, host = self.config.nodes[node], self._mine(node)
         if node not in self.diskless:
-            if not news and host.pending is None:
-                self.slots[node] = message
-                host.inbox += (Written(DISK, message.seq, self.now),)
+            if host.pending is None and not self._tells_news(node, message):
+                self._written(node, message)
             elif host.pending is None:
                 host.pending = Write(message)
             else:
                 host.waiting = Write(message)
         for other, peer in enumerate(self.hosts):
-            if other != node and peer.engine is not None and (node, other) not in self.cut:
-                self._arrive(other, MessageReceived(message, PathId(name, NET), self.now))
+            if other != node and peer.engine is not None and peer.frozen_at is None and (node, other) not in self.cut:
+                self._arrive(other, MessageReceived(message, PathId(name, NET), self.clock(other)))
 
     def _arrive(self, node: int, event: MessageReceived) -> None:
         """It lies ready, and nmond takes it in once all that is under way in this move is done."""
-        host = self.hosts[node] = self.hosts[node].copy()
+        host = self._mine(node)
         host.inbox = (*(e for e in host.inbox if not _outrun(e, event)), event)
 
+    def _slot_of(self, node: int) -> Heartbeat | None:
+        """What the node finds in its own slot."""
+        host = self.hosts[node]
+        return host.own if host.alone else self.slots[node]
+
     def _tells_news(self, node: int, message: Heartbeat) -> bool:
-        last = self.slots[node]
+        last = self._slot_of(node)
         return last is None or last.incarnation != message.incarnation or last.services != message.services
 
     def _written(self, node: int, message: Heartbeat) -> None:
-        host = self.hosts[node]
-        self.slots[node], host.pending = message, None
-        host.inbox += (Written(DISK, message.seq, self.now),)
+        host = self._mine(node)
+        if host.alone:
+            host.own = message
+        else:
+            self.slots[node] = message
+        host.pending = None
+        host.inbox += (Written(DISK, message.seq, self.clock(node)),)
         self._next_write(node)
 
     def _next_write(self, node: int) -> None:
-        host = self.hosts[node]
+        host = self._mine(node)
         if host.pending is None and host.waiting is not None:
             host.pending, host.waiting = host.waiting, None
 
     def _want_looks(self, node: int) -> None:
-        self.hosts[node].looks = tuple(n for n in range(len(self.hosts)) if n != node)
+        self._mine(node).looks = tuple(n for n in range(len(self.hosts)) if n != node)
 
     def _look(self, node: int, other: int) -> None:
-        host, message = self.hosts[node], self.slots[other]
+        host, now = self._mine(node), self.clock(node)
+        message = None if host.alone else self.slots[other]
         host.looks = tuple(n for n in host.looks if n != other)
         path = PathId(self.config.nodes[other], DISK)
         if node in self.diskless:
-            self._post(node, SlotRead(path, self.now, SlotView.FAILED))
+            self._post(node, SlotRead(path, now, SlotView.FAILED))
             return
         if message is None:
-            self._post(node, SlotRead(path, self.now, SlotView.EMPTY))
+            self._post(node, SlotRead(path, now, SlotView.EMPTY))
             return
         place = (message.incarnation, message.seq)
-        view = SlotView.SAME if host.seen.get(other) == place else SlotView.NEW
-        host.seen[other] = place
+        view = SlotView.SAME if host.seen[other] == place else SlotView.NEW
+        host.seen = (*host.seen[:other], place, *host.seen[other + 1 :])
         if view is SlotView.NEW:
-            host.inbox += (MessageReceived(message, path, self.now),)
-        self._post(node, SlotRead(path, self.now, view))
+            host.inbox += (MessageReceived(message, path, now),)
+        self._post(node, SlotRead(path, now, view))
 
 
 _AT_REST: Final = frozenset((State.STOPPED, State.STARTED, State.FROZEN_STOP, State.FROZEN_START))
-_WIDE: Final = frozenset(("time", "tick", "write", "look", "stopped", "resume", "crash", "boot"))
-"""Moves that may change machines other than the one they happen to: by a message that it sends."""
+
+
+_RUNNING: Final = frozenset((State.STARTED, State.FROZEN_START))
+
+
+def _calm(host: Host) -> bool:
+    engine = host.engine
+    if engine is None:
+        return True
+    if host.pending is not None or host.waiting is not None or host.looks:
+        return False
+    service = engine.services[WEB]
+    if service.state not in _AT_REST:
+        return False
+    if not any(peer.silent for peer in engine.peers.values()):
+        return True
+    return service.state is not State.STOPPED or any(_running(engine, peer) for peer in engine.peers.values())
+
+
+def _unclaimed(host: Host, now: float) -> bool:
+    engine = host.engine
+    if engine is not None and engine.services[WEB].state in _RUNNING:
+        return True
+    if any(write is not None and _claims(write.message) for write in (host.pending, host.waiting)):
+        return False
+    if engine is None or engine.services[WEB].state is State.FROZEN_STOP:
+        return True
+    if engine.services[WEB].state is not State.STOPPED:
+        return False
+    return any(_running(engine, peer) and peer.silent_at > now for peer in engine.peers.values())
+
+
+def _claims(message: Heartbeat) -> bool:
+    return message.services[0].state in (State.START_READY, State.STARTING)
+
+
+def _running(engine: Probe, peer: Peer) -> bool:
+    """It lives, and says that it runs the service: whatever is found out about others, nobody claims here."""
+    entry = peer.entries.get(engine.services[WEB].id)
+    return peer.living and entry is not None and entry.state in _RUNNING
 
 
 def _outrun(event: Event, by: MessageReceived) -> bool:
@@ -507,7 +677,7 @@ def moves(world: World, faults: int) -> Iterator[Move]:
     """Everything that may happen next, with so many faults left."""
     urgent = False
     for node, host in enumerate(world.hosts):
-        if host.engine is not None and host.paused_at is None and host.engine.next_deadline() <= world.now:
+        if host.awake and host.engine is not None and host.engine.next_deadline() + host.lag <= world.now:
             yield Move("tick", node)
             urgent = True
         if host.pending is not None:
@@ -515,7 +685,12 @@ def moves(world: World, faults: int) -> Iterator[Move]:
             if host.pending.hangs:
                 yield Move("lost write", node)
             else:
-                urgent = True
+                urgent = urgent or host.frozen_at is None
+        if host.frozen_at is not None:
+            if world.now > host.frozen_at:
+                yield Move("wake", node)
+            urgent = urgent or world.now >= host.frozen_at + LONGEST_PAUSE
+            continue
         for other in host.looks:
             yield Move("look", node, other)
             urgent = True
@@ -523,9 +698,10 @@ def moves(world: World, faults: int) -> Iterator[Move]:
             yield Move("stopped", node)
             urgent = urgent or not host.stuck
         if host.paused_at is not None:
-            if world.now > host.paused_at:
+            paused_at = host.paused_at + host.lag
+            if world.now > paused_at:
                 yield Move("resume", node)
-            urgent = urgent or world.now >= host.paused_at + LONGEST_PAUSE
+            urgent = urgent or world.now >= paused_at + LONGEST_PAUSE
         if host.engine is None:
             yield Move("boot", node)
     if not urgent:
@@ -544,14 +720,31 @@ def _faults(world: World) -> Iterator[Move]:
         if "disk" in kinds:
             yield Move("disk mended" if node in world.diskless else "disk", node)
         if host.engine is None:
+            if "alone" in kinds:
+                yield Move("alone", node)
+            continue
+        if "off" in kinds:
+            yield Move("off", node)
+        if host.frozen_at is not None:
             continue
         if "stuck" in kinds and host.stop is not None and not host.stuck:
             yield Move("stuck", node)
         if "hang" in kinds and host.pending is not None and not host.pending.hangs:
             yield Move("hang", node)
-        if "pause" in kinds and host.paused_at is None:
-            yield Move("pause", node)
+        if host.paused_at is None:
+            if "pause" in kinds:
+                yield Move("pause", node)
+            if "order" in kinds:
+                yield from _orders(node, host.engine)
         if "crash" in kinds:
             yield Move("crash", node)
-        if "off" in kinds:
-            yield Move("off", node)
+        if "freeze" in kinds and host.paused_at is None:
+            yield Move("freeze", node)
+
+
+def _orders(node: int, engine: Probe) -> Iterator[Move]:
+    state = engine.services[WEB].state
+    if state is State.STARTED:
+        yield Move("freeze-start", node)
+    elif state is State.FROZEN_START:
+        yield Move("unfreeze", node)

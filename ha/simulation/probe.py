@@ -6,20 +6,20 @@ It must not know what it is searched for.
 """
 
 from collections.abc import Callable, Iterable
-from copy import copy
 from dataclasses import replace
 from typing import Any
 
 from ha.fsm.evidence import Verdict
+from ha.fsm.freshness import Firsts
 from ha.fsm.hearing import LOOK_S
-from ha.fsm.lease import Outgoing
+from ha.fsm.lease import Lease, Outgoing
 from ha.fsm.message import Heartbeat
 from ha.fsm.peers import Peer, PeerPath
 from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.service import Service
 from ha.simulation.coverage import WatchedEngine
 
-_COPIED = ("_busy", "_claims", "_switching", "_wakes")
+_COPIED = ("_busy", "_claims", "_pressing", "_switching", "_wakes")
 
 
 class Probe(WatchedEngine):
@@ -51,6 +51,9 @@ class Probe(WatchedEngine):
                 p.down,
                 p.down_at_seq,
                 p.entries,
+                {},
+                Firsts(p.firsts._marks.copy()) if len(p.paths) > 1 else Firsts(),
+                p.before,
             )
             for name, p in self.peers.items()
         }
@@ -59,7 +62,10 @@ class Probe(WatchedEngine):
         return twin
 
     def _copy_leases(self, twin: "Probe") -> None:
-        leases = {id(lease): copy(lease) for lease in self.leases.values()}
+        leases = {
+            id(each): Lease(each.others, each.timing, each.arbiter, each.until, each.standing, each.asked)
+            for each in self.leases.values()
+        }
         theirs = twin.__dict__
         theirs["leases"] = {key: leases[id(lease)] for key, lease in self.leases.items()}
         theirs["_covers"] = {name: leases[id(lease)] for name, lease in self._covers.items()}

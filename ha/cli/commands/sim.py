@@ -95,7 +95,12 @@ def _parser() -> Parser:
     sub.add_argument(
         "--nodes", type=integer(2, 4), default=2, metavar="N", help="with --lease: so many nodes (default: 2)"
     )
-    sub.add_argument("--kinds", metavar="KIND,…", help=f"with --lease: faults, of {','.join(lease_world.KINDS)}")
+    sub.add_argument(
+        "--kinds",
+        metavar="KIND,…",
+        help=f"with --lease: faults, of {','.join(lease_world.KINDS)} (these are the default), "
+        f"{','.join(lease_world.MORE_KINDS)}",
+    )
     sub.add_argument("--no-network", action="store_true", help="with --lease: the disk is all there is")
     sub = add("what-if", "rehearse on your configuration: what would happen, when, and why", _what_if)
     sub.add_argument("faults", metavar="FAULTS", help="for example: 'power-off node1 at 60; cut disk node2 at 61'")
@@ -223,9 +228,10 @@ def _explore(options: argparse.Namespace) -> int:
 
 def _explore_lease(options: argparse.Namespace) -> int:
     kinds = tuple(options.kinds.split(",")) if options.kinds else lease_world.KINDS
+    known = (*lease_world.KINDS, *lease_world.MORE_KINDS)
     for kind in kinds:
-        if kind not in lease_world.KINDS:
-            raise CliError(f"--kinds: {kind}: one of {', '.join(lease_world.KINDS)}")
+        if kind not in known:
+            raise CliError(f"--kinds: {kind}: one of {', '.join(known)}")
     bounds = lease_world.Bounds(options.nodes, options.faults, kinds, True, not options.no_network, options.states)
     began = time.monotonic()
     with telling.status() as show:

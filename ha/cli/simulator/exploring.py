@@ -46,6 +46,8 @@ def told_lease(found: Found, seconds: float) -> list[str]:
         f"at most {bounds.faults} fault(s) ({', '.join(bounds.kinds)})",
         f"{found.states:,} states, {found.transitions:,} transitions, in {seconds:.1f} s",
     ]
+    if found.window is not None:
+        lines.append(f"up on two after a pause of a machine with its clock: for {found.window:g} periods at most")
     if found.violation:
         lines += ["", "a way to a dual run:", *(f"  {line}" for line in found.story), ""]
         lines.append(f"verdict: SAFETY VIOLATION: {found.violation}")
