@@ -109,6 +109,8 @@ class Cluster:
         """Nodes whose writes to the disk fail."""
         self.unreadable: set[str] = set()
         """Nodes whose reads of the disk fail."""
+        self.fences = True
+        """A machine that has to end does; else nothing guards it."""
         self.stopping = 0
         """The exit code of stop scripts."""
         self.commands = 0
@@ -148,9 +150,10 @@ class Cluster:
     def _carry_out(self, host: Host, effects: Effects) -> None:
         if effects.self_fence:
             host.fenced = effects.self_fence
-            host.alive = False
-            host.jobs.clear()
-            return
+            if self.fences:
+                host.alive = False
+                host.jobs.clear()
+                return
         host.killed += [(k.job, k.force) for k in effects.kill]
         if effects.persist or effects.incarnation:
             if host.disk_full:

@@ -410,6 +410,7 @@ def test_a_frozen_run_that_the_others_know_survives_another_nmond():
 
 def test_a_lapse_that_is_seen_after_the_hard_deadline_still_stops_what_runs():
     cluster = leased()
+    cluster.fences = False
     cluster.power_off("node2")
     cluster.now += 3 * T
     cluster.feed("node1", Guarded(Promise.STOP))
