@@ -48,6 +48,7 @@ from ha.fsm.record import NodeRecord, ServiceRecord, may_run
 from ha.fsm.service import ORPHAN, Job, Service
 from ha.fsm.states import Promise, ScriptKind, State
 from ha.fsm.table import Trigger
+from ha.fsm.timing import Timing
 
 
 def jeopardy(peer: Peer) -> str:
@@ -103,6 +104,9 @@ class Engine(Hearing):
         self._frozen_known = lease_until == FOREVER
         self._configure(config, now)
         self._set_leases(NEVER if boot or lease_until == FOREVER else lease_until, now)
+        if self._strays and not boot and NEVER < lease_until < FOREVER:
+            longest = max((config.timeout_of(n) for n in config.nodes), default=0.0)
+            self._strays_end = lease_until + Timing(longest).margin
 
     def start(self, now: float) -> Effects:
         """The first effects: what a boot or a restart of nmond makes of each recorded state."""

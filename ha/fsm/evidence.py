@@ -100,6 +100,9 @@ def _judge(peer: Peer, entry: ServiceEntry | None, acknowledged: int, needed: in
         return Verdict(peer.name, Standing.HOLDS, f"{peer.name} runs it frozen (FROZEN_START){_age(peer, now)}")
     if terms.leased and peer.newest is not None and (unequal := _unequal(peer, terms)):
         return Verdict(peer.name, Standing.UNEQUAL, unequal)
+    if terms.leased and peer.newest is not None and entry is None and not peer.left:
+        text = f"{peer.name} did not have this service with the same nodes: what it ran before may run there yet"
+        return Verdict(peer.name, Standing.UNEQUAL, f"{text}; compare conf/services on both, or confirm-down it")
     if peer.silent and now < peer.not_before:
         text = f"{peer.name} was silent, but this node was not scheduled for a while: it listens first"
         return Verdict(peer.name, Standing.UNSURE, text)

@@ -56,7 +56,8 @@ class Lapses(Conduct):
         """Until when an emergency stop that begins now may take. The hard deadline is past where nothing ended the
         machine then (``self_fence`` stop, and nmond was away): what runs is stopped all the same, in as much time."""
         hard = self._hard_deadline(name)
-        return hard if hard > now else now + self._covers[name].timing.emergency
+        lease = self._covers.get(name)
+        return hard if hard > now or lease is None else now + lease.timing.emergency
 
     def _lapse(self, name: str, at: float, why: str, now: float) -> None:
         """Stop the service now, whatever it is doing. ``at``: when its lease ended."""

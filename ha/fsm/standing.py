@@ -5,7 +5,7 @@ is ``ha.fsm.lapse``'s matter.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -60,6 +60,9 @@ class Standings(Ledger):
         self._fences: list[FenceNode] = []
         self._paths_digest = config.paths_digest
         self._longest_lease = 0.0
+        self._strays_end = FOREVER
+        """When services end with the machine that ran under a lease, and that the configuration does not name any more;
+        ``inf``: there are none, or the others know it, and wait (rule 9)."""
         self._hard_at: dict[str, float] = {}
         """By lapsed service: when what is left of it ends with the machine, whatever becomes of the configuration."""
         self._held: dict[str, None] = {}
@@ -140,6 +143,7 @@ class Standings(Ledger):
             "before": self._before,
             "shared_once": sorted(self._shared_once),
             "hard_at": dict(self._hard_at),
+            "strays_end": None if self._strays_end == FOREVER else self._strays_end,
             "wanted": [name for name, want in self._wanted.items() if want],
         }
 
@@ -161,6 +165,8 @@ class Standings(Ledger):
         self._before = int(plain["before"])
         self._shared_once = set(plain["shared_once"])
         self._hard_at = {str(name): float(at) for name, at in plain["hard_at"].items()}
+        ending = plain["strays_end"]
+        self._strays_end = FOREVER if ending is None else float(ending)
         self._wanted = dict.fromkeys(plain["wanted"], True)
         self._guard_told = None
         self._see_devices()
@@ -281,6 +287,8 @@ class Standings(Ledger):
             if not lease.standing and lease.until > now:
                 lease.standing = True
                 self._mark(n for n, covering in self._covers.items() if covering is lease)
+        if self._strays_end < FOREVER and self._all_know(1, self.peers.values()):
+            self._strays_end = FOREVER
         for name in [n for n in self._freezing if self._is_known(self.services[n])]:
             self._put(name, replace(self.services[name], exempt=True))
 
@@ -288,10 +296,13 @@ class Standings(Ledger):
         """What its first message says (a claim, FROZEN_START) is acknowledged by every other node, or on a disk."""
         if service.claim_seq == 0:
             return False
-        others = [self.peers[n] for n in service.config.nodes if n != self.node and not self.peers[n].down]
-        if all(p.acknowledgement(self.id, self.incarnation) >= service.claim_seq for p in others):
+        return self._all_know(service.claim_seq, (self.peers[n] for n in service.config.nodes if n != self.node))
+
+    def _all_know(self, seq: int, others: Iterable[Peer]) -> bool:
+        """They have acknowledged message ``seq`` or a later one, or a disk has it."""
+        if all(p.acknowledgement(self.id, self.incarnation) >= seq for p in others if not p.down):
             return True
-        return self.outgoing.known_since(service.claim_seq, self._shared) < FOREVER
+        return self.outgoing.known_since(seq, self._shared) < FOREVER
 
     def no_standing(self, name: str) -> str:
         """Why this node may not start or keep the service; empty: it may."""

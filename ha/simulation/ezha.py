@@ -250,7 +250,7 @@ class Nmond:
         machine, how = self.machine, guarding(self._configuration, self.machine.name)
         if how.promise > Promise.STOP:
             machine.later(machine.draw.between(*GUARDED_S), lambda: machine.tell(lambda _: self._ready(how)))
-        else:
+        elif not machine.guard.waits:
             machine.guard.use(how)
 
     def _ready(self, how: Guarding) -> None:

@@ -76,6 +76,11 @@ class Guard:
         self.broken = 0
         """How many faults keep it from doing its part."""
 
+    @property
+    def waits(self) -> bool:
+        """There is something to be ended: it stays, whoever needs one from now on."""
+        return self.until < FOREVER
+
     def use(self, how: Guarding) -> None:
         """It is there, and ready."""
         self.how = how

@@ -122,6 +122,7 @@ class History:
             self._engine_config,
             [name for name, rules in self._rules.items() if rules == "openha"] if plan.rules in BESIDE else (),
         )
+        self.checkers.leases.self_fence = self.config.self_fence
         self.network = Network(
             self.agenda, self._draw("network"), self._deliver, latency=noise["latency"], loss=noise["loss"]
         )

@@ -14,7 +14,7 @@ from ha.fsm.config import ClusterConfig, PathId, ServiceConfig
 from ha.fsm.identity import node_id
 from ha.fsm.lease import timing_of
 from ha.fsm.message import Heartbeat
-from ha.fsm.states import State
+from ha.fsm.states import Promise, State
 from ha.fsm.timing import EMERGENCY, FENCE, LATENESS, LEASE
 from ha.simulation.agenda import Agenda
 from ha.simulation.guard import GuardKind
@@ -48,6 +48,8 @@ class Leases:
         self._machines = machines
         self._config_of = config_of
         self._violation = violation
+        self.self_fence = Promise.REBOOT
+        """What all nodes are to do, by the configuration that nobody has changed."""
         self._sent: dict[str, dict[tuple[int, int], float]] = {}
         self._order: dict[str, deque[tuple[int, int]]] = {}
         self._stored: dict[str, deque[tuple[float, float]]] = {}
@@ -233,7 +235,7 @@ class Leases:
     def excuse(self, machine: Machine) -> str:
         """Why nothing may have ended what runs there: a promise that is weaker than a watchdog's. Empty: none."""
         guard = machine.guard
-        if not guard.how.ends:
+        if self.self_fence <= Promise.STOP:
             return "nothing ends it there (self_fence stop)"
         if guard.broken:
             return "what guards it does nothing"

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from ha.fsm import evidence
 from ha.fsm.commands import Commands
 from ha.fsm.conduct import Conduct
 from ha.fsm.engine import Engine
 from ha.fsm.events import SlotRead, SlotView
+from ha.fsm.evidence import Terms, Verdict
 from ha.fsm.lapse import Lapses
 from ha.fsm.lease import Outgoing
+from ha.fsm.message import ServiceEntry
+from ha.fsm.peers import Peer
 from ha.fsm.standing import Standings
 from ha.fsm.table import Trigger
 from ha.simulation.history import run
@@ -71,11 +75,23 @@ def _lapsed_at(engine: Lapses, name: str) -> float:
     return engine._covers[name].until if at is None else at
 
 
+def _what_is_not_configured_is_not_run(patch: Patch) -> None:
+    judge = evidence._judge
+
+    def judged(peer: Peer, entry: ServiceEntry | None, acked: int, needed: int, now: float, terms: Terms) -> Verdict:
+        if entry is None and peer.silent:
+            return evidence._of_silence(peer, entry, now, terms)
+        return judge(peer, entry, acked, needed, now, terms)
+
+    patch.setattr(evidence, "_judge", judged)
+
+
 GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "left-the-configuration": (_forget_strays, "physically up on"),
     "record-lost-while-not-configured": (_forget_the_loss, "physically up on"),
     "heard-again-during-the-check": (_no_second_look, "physically up on"),
     "longer-timeout-in-a-lapse": (_a_lapse_has_the_time_of_the_new_configuration, "physically up on"),
+    "left-the-configuration-under-a-lease": (_what_is_not_configured_is_not_run, "physically up on"),
     "another-disk-under-its-name": (_any_message_of_this_life_proves_the_disk, "physically up on"),
     "beside-a-left-over-script": (_beside_what_is_left, "two scripts of"),
 }
