@@ -438,11 +438,19 @@ class Engine(Hearing):
         for name, lease in self._covers.items():
             if lease.arbiter:
                 service = self.services[name]
-                want = service.state is State.START_READY or may_run(service.record)
+                want = self._is_ours_to_want(service)
                 if want is not self._wanted.get(name, False):
                     self._wanted[name] = want
                     told.append(Arbitrate(name, want))
         return tuple(told)
+
+    def _is_ours_to_want(self, service: Service) -> bool:
+        """What runs or is claimed here; and before a claim, what a silent node may have: without the arbiter's word there
+        is neither a standing for a claim nor a proof that the silent node does not run it."""
+        if service.state is State.START_READY or may_run(service.record):
+            return True
+        others = (self.peers[node] for node in service.config.nodes if node != self.node)
+        return service.state is State.STOPPED and not self.leaving and any(p.silent and not p.down for p in others)
 
     def _stopping(self) -> bool:
         moving = (State.STARTED, State.STARTING, State.STOPPING, State.START_READY)

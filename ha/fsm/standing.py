@@ -251,7 +251,12 @@ class Standings(Ledger):
         lease = self._covers.get(event.service)
         if lease is None or lease.arbiter != event.service:
             return
-        lease.asked = max(lease.asked, event.asked) if event.ours else NEVER
+        if event.ours:
+            lease.asked = max(lease.asked, event.asked)
+        else:
+            # Another node may have it from now on: what the arbiter renewed does not count any more. What the others
+            # acknowledged is counted anew right after this.
+            lease.asked = lease.until = NEVER
         self._dirty[event.service] = None
 
     def _prove(self, peer: Peer) -> None:

@@ -212,3 +212,27 @@ def test_without_either_both_run_it() -> None:
         web.take()
         cut_all(pair)
         wait_for(lambda: len(web.running()) == 2, T + 5, what="both run it")
+
+
+def isolate(pair: Pair) -> float:
+    since = boottime()
+    pair.lab.cut("net", "node1")
+    pair.lab.cut("disk", "node1")
+    return since
+
+
+@needs_etcd
+def test_etcd_gives_the_service_of_a_node_that_is_cut_off_to_the_other() -> None:
+    with with_etcd('protection = "etcd"\nself_fence = "stop"\n') as pair:
+        web = pair.services["web"]
+        web.take()
+        since = isolate(pair)
+        web.wait("node2", "STARTED", timeout=4 * ETCD_T + 5)
+        took = boottime() - since
+        assert web.running() == ["node2"]
+        web.assert_nothing_twice()
+        print(f"taken over {took:.2f} s after the cut; T = {ETCD_T:g} s")
+        # Back again, it takes its place behind the other.
+        pair.lab.heal()
+        pair.wait_all_up()
+        assert web.running() == ["node2"]

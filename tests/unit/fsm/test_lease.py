@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ha.fsm import evidence, timing
-from ha.fsm.events import Command, ConfirmDown, Fenced, Guarded, SlotRead, SlotView
+from ha.fsm.events import Arbitrated, Command, ConfirmDown, Fenced, Guarded, SlotRead, SlotView
 from ha.fsm.lapse import Lapses
 from ha.fsm.standing import Standings
 from ha.fsm.states import Action, Promise, State
@@ -421,3 +421,25 @@ def test_a_lapse_that_is_seen_after_the_hard_deadline_still_stops_what_runs():
     assert cluster.hosts["node1"].killed == []
     cluster.end("node1")
     assert cluster.states()[0] == "STOPPED"
+
+
+def test_etcd_is_asked_before_a_claim_and_its_word_is_what_a_silence_proves():
+    cluster = Cluster(config(paths=1, protection="etcd"))
+    cluster.run(2.5)
+    for name in NODES:
+        cluster.ask(name, Action.UNFREEZE)
+        cluster.run(2)
+    assert cluster.states() == ["STARTED", "STOPPED"]
+    one, two = cluster.hosts.values()
+    assert (one.wishes, two.wishes) == ([("web", True)], [])
+    cluster.power_off("node1")
+    watch(cluster, 2 * T)
+    assert two.wishes == [("web", True)]
+    assert cluster.states()[1] == "STOPPED"
+    cluster.feed("node2", Arbitrated("web", True, cluster.now))
+    cluster.run(0.1)
+    assert cluster.states()[1] == "STARTED"
+    # Another has it: what it renewed counts no more.
+    cluster.feed("node2", Arbitrated("web", False, cluster.now))
+    cluster.run(0.1)
+    assert cluster.states()[1] == "STOPPED"
