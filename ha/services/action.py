@@ -74,15 +74,16 @@ class Action:
     def start(self) -> int:
         """Everything up, or (rolled back) as it was before. Returns an exit code."""
         try:
+            # Ours from now on: a start that is refused undoes it, too, before it says that nothing is left.
             self._left = frozenset(self._journal.left())
+            self._held |= self._left
             self._check()
             for rid in self._left:
                 self._journal.add(rid)
-            self._held |= self._left
             for batch in self.batches():
                 self._go_on()
                 self._together(batch, self._start)
-            self._journal.clear()
+            self._journal.keep(self._left - self._ours())
         except (_Failed, ServiceError) as error:
             self._log.error(f"'start' action stopped on execution error: {error}")
             return self._rollback(error)
@@ -116,7 +117,18 @@ class Action:
             if resource.activated:
                 self._held.add(resource.rid)
             elif resource.rid not in self._left:
-                self._journal.drop(resource.rid)
+                self._drop(resource.rid)
+
+    def _drop(self, rid: str) -> None:
+        """A record that says too much costs a stop of what is down. It must not end a start, or a rollback."""
+        try:
+            self._journal.drop(rid)
+        except ServiceError as error:
+            self._log.warning(str(error))
+
+    def _ours(self) -> set[str]:
+        """What this action is about."""
+        return {each.rid for batch in self.batches() for each in batch}
 
     # ---- rollback
 
@@ -139,7 +151,7 @@ class Action:
             ctx = self._service.context(each)
             try:
                 each.stop(ctx)
-                self._journal.drop(each.rid)
+                self._drop(each.rid)
             except Exception as failure:  # noqa: BLE001 - whatever it is, it is not clean
                 ctx.log.error(_told(failure))
                 if not each.optional:
@@ -148,16 +160,19 @@ class Action:
         return self._strays() or FAILED
 
     def _strays(self) -> int:
-        """UNCLEAN where a start that was cut short has changed what we do not act on: disabled since, or removed.
+        """UNCLEAN where a start that was cut short has changed what we do not act on: disabled since, removed, or not
+        chosen.
 
         With nothing of that kind, the record is done with.
         """
-        ours = {each.rid for batch in self.batches() for each in batch}
         try:
-            if strays := sorted(set(self._journal.left()) - ours):
+            if strays := sorted(set(self._journal.left()) - self._ours()):
+                why, remedy = "disabled or gone from the file", f"see to it, then remove {self._journal.path}"
+                if self._only is not None:
+                    why, remedy = "none of those that were chosen", "a stop of the whole service sees to it"
                 self._log.error(
-                    f"{', '.join(strays)} may be up: a start that was cut short has changed it, and it is disabled or "
-                    f"gone from the file; see to it, then remove {self._journal.path}"
+                    f"{', '.join(strays)} may be up: a start that was cut short has changed it, and it is {why}; "
+                    f"{remedy}"
                 )
                 return UNCLEAN
             self._journal.clear()

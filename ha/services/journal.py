@@ -5,6 +5,7 @@ A file in a folder that a boot empties, as it empties what the record speaks of.
 
 import os
 import threading
+from collections.abc import Iterable
 
 from ha.services.errors import ResourceError, ServiceError
 from ha.services.folders import replace_file
@@ -45,8 +46,20 @@ class Journal:
                 self._rids.remove(rid)
                 self._write()
 
+    def keep(self, rids: Iterable[str]) -> None:
+        """The start came to an end; what an earlier one has left, and this one was not about, stays on record.
+
+        Raises ResourceError.
+        """
+        if left := sorted(rids):
+            with self._mutex:
+                self._rids = left
+                self._write()
+        else:
+            self.clear()
+
     def clear(self) -> None:
-        """The start came to an end, or all of the service is stopped. Raises ResourceError."""
+        """Nothing that a start has changed is left to tell of. Raises ResourceError."""
         self._rids.clear()
         try:
             os.unlink(self.path)

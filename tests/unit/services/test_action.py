@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ha.services.action import DONE, FAILED, UNCLEAN, Action
-from ha.services.errors import StillRunning
+from ha.services.errors import ResourceError, StillRunning
 from ha.services.journal import Journal
 from tests.unit.services.fake import Fake, World
 
@@ -239,4 +239,45 @@ def test_a_stop_ends_the_record_of_a_killed_start(world: World) -> None:
     Path(world.paths.run).mkdir()
     Path(world.paths.run, "web.start").write_text("fs#1\n")
     assert action(world).stop() == DONE
+    assert not record(world)
+
+
+def test_a_start_that_is_refused_undoes_what_a_killed_one_left(world: World) -> None:
+    """Its exit code says that nothing is left, and the record of the killed one ends with it."""
+    resources = whole(world)
+    Path(world.paths.run).mkdir()
+    Path(world.paths.run, "web.start").write_text("ip#0\nfs#0\n")
+    resources["ip#0"].up = resources["fs#0"].up = True
+    resources["fs#1"].conflict = "/dev/sdb1 is in use on this machine"
+    assert action(world).start() == FAILED
+    assert not resources["ip#0"].up
+    assert not resources["fs#0"].up
+    assert not record(world)
+
+
+def test_a_start_of_some_resources_keeps_the_record_of_the_others(world: World) -> None:
+    resources = whole(world)
+    Path(world.paths.run).mkdir()
+    Path(world.paths.run, "web.start").write_text("ip#0\n")
+    resources["ip#0"].up = True
+    assert action(world, only=[resources["fs#0"]]).start() == DONE
+    assert record(world) == "ip#0\n"
+    resources["fs#1"].fails = {"start"}
+    assert action(world, only=[resources["fs#1"]]).start() == UNCLEAN
+    assert "none of those that were chosen; a stop of the whole service sees to it" in world.lines[-1]
+    assert action(world).stop() == DONE
+    assert not record(world)
+
+
+def test_a_full_disk_ends_no_rollback(world: World) -> None:
+    resources = whole(world)
+
+    def fill(ctx: object) -> None:
+        Path(world.paths.run, "web.start.new").mkdir()  # from now on the record cannot be written
+        raise ResourceError("no space left on device")
+
+    resources["fs#1"].start = fill  # type: ignore[method-assign]
+    assert action(world).start() == FAILED
+    assert not [rid for rid, each in resources.items() if each.up]
+    assert any("web.start cannot be written" in line for line in world.lines)
     assert not record(world)
