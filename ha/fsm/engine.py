@@ -46,6 +46,7 @@ from ha.fsm.message import Incarnation
 from ha.fsm.peers import Peer, PeerPath
 from ha.fsm.record import NodeRecord, ServiceRecord, may_run
 from ha.fsm.service import ORPHAN, Job, Service
+from ha.fsm.standing import FENCED
 from ha.fsm.states import Promise, ScriptKind, State
 from ha.fsm.table import Trigger
 from ha.fsm.timing import Timing
@@ -101,6 +102,8 @@ class Engine(Hearing):
         until it names them again, or the machine boots."""
         self._lost = unreadable or (record.lost and not boot)
         self._remember(record)
+        if boot:
+            self._forget_fenced()
         self._frozen_known = lease_until == FOREVER
         self._configure(config, now)
         self._set_leases(NEVER if boot or lease_until == FOREVER else lease_until, now)
@@ -380,9 +383,9 @@ class Engine(Hearing):
         self._entries = None
         self._mark(self.services)
 
-    def resume_leases(self, plain: Mapping[str, Any]) -> None:
+    def resume_leases(self, plain: Mapping[str, Any], now: float) -> None:
         """Second part of ``resume``: what was held, sent and confirmed."""
-        self._leases_from_data(plain)
+        self._leases_from_data(plain, now)
         for name in self.services:
             self._track(name)
 
@@ -445,8 +448,8 @@ class Engine(Hearing):
         return tuple(told)
 
     def _is_ours_to_want(self, service: Service) -> bool:
-        """What runs or is claimed here; and before a claim, what a silent node may have: without the arbiter's word there
-        is neither a standing for a claim nor a proof that the silent node does not run it."""
+        """What runs or is claimed here; and before a claim, what a silent node may have: without the word of the arbiter
+        there is neither a standing for a claim nor a proof that the silent node does not run it."""
         if service.state is State.START_READY or may_run(service.record):
             return True
         others = (self.peers[node] for node in service.config.nodes if node != self.node)
@@ -560,7 +563,7 @@ class Engine(Hearing):
             self._note(NoteKind.ALERT, "", f"{peer.name} could not be fenced{told}: nothing is taken over from it")
             return
         self._fencing.pop(peer.name, None)
-        self._set_down(peer, f"it was fenced{told}")
+        self._set_down(peer, f"{FENCED}{told}")
 
     def _on_confirm_down(self, event: ConfirmDown) -> None:
         peer = self.peers.get(event.node)

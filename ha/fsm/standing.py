@@ -20,6 +20,18 @@ from ha.fsm.peers import Peer
 from ha.fsm.record import NodeRecord, may_run
 from ha.fsm.service import Service
 from ha.fsm.states import Promise, State
+from ha.fsm.timing import Timing
+
+FENCED = "it was fenced"
+"""Why a node is down."""
+
+
+def _plain(when: float) -> float | None:
+    return None if when == NEVER else when
+
+
+def _moment(told: float | None) -> float:
+    return NEVER if told is None else float(told)
 
 
 class Standings(Ledger):
@@ -33,6 +45,8 @@ class Standings(Ledger):
         self.outgoing = Outgoing()
         self._covers: dict[str, Lease] = {}
         """By service: its lease. A service without one has ``protection`` none, or stonith alone."""
+        self._keys: dict[str, tuple[str, ...]] = {}
+        """By service: the key of its lease among ``leases``."""
         self._shared: dict[int, None] = {}
         """Own lines of ``monitor`` that are on a disk proven to be shared (rule 6)."""
         self._unproven_until: dict[int, int] = {}
@@ -83,9 +97,14 @@ class Standings(Ledger):
         self._down_before = record.down
         self._heard_before = {last.node: last for last in record.heard}
 
+    def _forget_fenced(self) -> None:
+        """At a boot: who was fenced before has booted, too, and may have had this node fenced since, and run what it
+        ran. What an operator has confirmed stays."""
+        self._down_before = tuple(each for each in self._down_before if not each[3].startswith(FENCED))
+
     def _set_leases(self, until: float, now: float) -> None:
         """After the configuration: one lease for all services with the same other nodes. ``until``: of a new one."""
-        old, self.leases, self._covers = self.leases, {}, {}
+        old, self.leases, self._covers, self._keys = self.leases, {}, {}, {}
         self._held, self._lapsed, self._freezing = {}, {}, {}
         for name, service in self.services.items():
             config = service.config
@@ -98,7 +117,7 @@ class Standings(Ledger):
             if lease is None:
                 lease = old.get(key) or Lease(key[2:], timing, arbiter, until, until > now)
                 self.leases[key] = lease
-            self._covers[name] = lease
+            self._covers[name], self._keys[name] = lease, key
         own = self.config.paths_of(self.node)
         self._shared = {i: None for i in self._shared if i < len(own) and own[i].device}
         self._see_devices()
@@ -130,11 +149,11 @@ class Standings(Ledger):
         """For a hand-over by exec."""
         return {
             "promise": int(self.promise),
-            "until": [
-                [list(key), lease.until, lease.standing, None if lease.asked == NEVER else lease.asked]
+            "leases": [
+                [list(key), _plain(lease.until), lease.standing, _plain(lease.asked), _plain(lease.since), lease.margin]
                 for key, lease in self.leases.items()
-                if lease.until > NEVER
             ],
+            "covers": {name: list(self._keys[name]) for name in self._covers},
             "first": self.outgoing.first,
             "sent": list(self.outgoing.sent),
             "confirmed": [[index, list(map(list, told))] for index, told in self.outgoing.confirmed.items()],
@@ -147,14 +166,19 @@ class Standings(Ledger):
             "wanted": [name for name, want in self._wanted.items() if want],
         }
 
-    def _leases_from_data(self, plain: Mapping[str, Any]) -> None:
-        """Go on with them. The guard is told anew. Raises KeyError, TypeError or ValueError for anything else."""
+    def _leases_from_data(self, plain: Mapping[str, Any], now: float) -> None:
+        """Go on with them, also where the configuration is another one by now. The guard is told anew.
+
+        Raises KeyError, TypeError or ValueError for anything else."""
         self.promise = Promise(plain["promise"])
-        for key, until, standing, asked in plain["until"]:
-            lease = self.leases.get(tuple(key))
-            if lease is not None:
-                lease.until, lease.standing = float(until), bool(standing)
-                lease.asked = NEVER if asked is None else float(asked)
+        old = {}
+        for parts, until, standing, asked, since, margin in plain["leases"]:
+            key = tuple(str(part) for part in parts)
+            lease = self.leases.get(key) or Lease(key[2:], Timing(float(key[1])), key[0])
+            lease.until, lease.standing, lease.asked = _moment(until), bool(standing), _moment(asked)
+            lease.since, lease.margin = _moment(since), None if margin is None else float(margin)
+            old[key] = lease
+        before = {str(name): old[tuple(key)] for name, key in plain["covers"].items()}
         self.outgoing.first = int(plain["first"])
         self.outgoing.sent = deque(float(at) for at in plain["sent"])
         self.outgoing.confirmed = {
@@ -170,6 +194,7 @@ class Standings(Ledger):
         self._wanted = dict.fromkeys(plain["wanted"], True)
         self._guard_told = None
         self._see_devices()
+        self._inherit(before, now)
 
     def _see_devices(self) -> None:
         own = self.config.paths_of(self.node)

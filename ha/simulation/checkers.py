@@ -515,7 +515,7 @@ class Checkers:
 
     def _twice(self, machine: Machine, service: str, other: Machine) -> None:
         """Up on two nodes, though a lease covers it."""
-        excuse = self.leases.excuse(other) or self.leases.excuse(machine)
+        excuse = self.leases.excuse(other, service) or self.leases.excuse(machine, service)
         if service in self.overridden:
             excuse = "an operator overrode the rules"
         if excuse:
@@ -537,6 +537,11 @@ class Checkers:
     def guarded(self, machine: Machine) -> None:
         self._say(Kind.NODE, machine.name, "", "its guard ends the machine: nmond has not renewed in time")
         self.findings.situations["a guard ends a machine"] += 1
+
+    def fenced(self, machine: Machine, node: str, good: bool) -> None:
+        self._say(Kind.NODE, machine.name, "", f"{node} {'was fenced' if good else 'could not be fenced'}")
+        if good:
+            self.leases.down.add((machine.name, node))
 
     def stored(self, machine: Machine, message: Heartbeat) -> None:
         self.leases.stored(machine, message)

@@ -47,9 +47,11 @@ from ha.node import originals, recordfile
 from ha.node.beginning import first_engine
 from ha.node.config import ConfigError, Configuration
 from ha.node.driver import FAREWELL_GAP_S, FAREWELLS, Driver
+from ha.node.fencing.rank import wait_by_rank
 from ha.node.layout import Layout
 from ha.node.screening import RefusedError, screen
 from ha.node.store import Store
+from ha.simulation import agents
 from ha.simulation.coverage import Cell, WatchedEngine
 from ha.simulation.disk import Disk
 from ha.simulation.guard import Guarding, guarding
@@ -96,6 +98,9 @@ class Ear(Protocol):
         states: Mapping[int, State] = _NOTHING,
     ) -> None:
         """As ``heard``, of messages that are not ezha's. ``states``: by service, as nmond reads them."""
+
+    def fenced(self, machine: Machine, node: str, good: bool) -> None:
+        """Its fence agent says that it has, or has not, ended the other node."""
 
     def stored(self, machine: Machine, message: Heartbeat) -> None:
         """It is in this node's slot of a shared disk."""
@@ -144,14 +149,17 @@ class Nmond:
         disks: dict[str, Disk],
         ear: Ear,
         cells: Counter[Cell],
+        machines: Mapping[str, Machine],
     ) -> None:
-        """``read``: the configuration as it stands on this node just now. Raises ConfigError."""
+        """``machines``: what fence agents reach. ``read``: the configuration as it stands on this node just now. Raises
+        ConfigError."""
         self.machine = machine
         self._read = read
         self._network = network
         self._disks = disks
         self._ear = ear
         self._cells = cells
+        self._machines = machines
         self._store = Store(_LAYOUT, machine.name, machine.files)
         self._ended = False
         self._scripts: deque[RunScript] = deque()
@@ -520,7 +528,15 @@ class Nmond:
             listener.ask()
 
     def fence(self, order: FenceNode) -> None:
-        self.driver.post(Fenced(order.node, False, "no fencing is configured"))
+        machine, node = self.machine, order.node
+        wait = wait_by_rank(machine.name, node, self.config.nodes, agents.DELAY_S) + agents.takes(machine)
+        self._ear.told(machine, f"{node} is to be fenced")
+        machine.later(wait, lambda: machine.tell(lambda program: self._struck(node) if program is self else None))
+
+    def _struck(self, node: str) -> None:
+        good = agents.strike(self.machine, self._machines[node])
+        self._ear.fenced(self.machine, node, good)
+        self._turn(Fenced(node, good, "" if good else "the agent failed"))
 
     def arbitrate(self, order: Arbitrate) -> None:
         self.driver.post(Arbitrated(order.service, False, self.machine.now(), "no arbiter is configured"))

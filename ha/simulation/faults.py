@@ -168,6 +168,10 @@ class Faults:
 
         return undo
 
+    def _agent(self, machine: Machine, node: str, shape: str) -> Undo:
+        machine.agents.append(shape)
+        return lambda: machine.agents.remove(shape)
+
     def _slow(self, machine: Machine, node: str, seconds: str) -> Undo:
         def become(lateness: float) -> None:
             machine.disturbed = machine.agenda.now + machine.lateness  # what is on its way is late yet

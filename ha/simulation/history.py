@@ -192,7 +192,15 @@ class History:
         if self._rules[machine.name] == "openha":
             return OpenHA(machine, lambda: texts[machine.name], self.network, self.disks, self.checkers)
         name = machine.name
-        return Nmond(machine, lambda: parse(texts[name], name), self.network, self.disks, self.checkers, self.cells)
+        return Nmond(
+            machine,
+            lambda: parse(texts[name], name),
+            self.network,
+            self.disks,
+            self.checkers,
+            self.cells,
+            self.machines,
+        )
 
     def _deliver(self, receiver: str, path: PathId, data: bytes) -> None:
         machine = self.machines[receiver]

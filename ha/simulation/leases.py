@@ -160,9 +160,9 @@ class Leases:
         return self._config_of(machine).services.get(service)
 
     def protected(self, machine: Machine, service: str) -> bool:
-        """A lease on the disk covers it there."""
+        """A lease on the disk covers it there, or its nodes are fenced."""
         config = self._service(machine, service)
-        return config is not None and config.on_disk
+        return config is not None and (config.on_disk or config.by_fencing)
 
     def renewed(self, machine: Machine, config: ServiceConfig) -> float:
         """When the newest message was sent that renews the lease."""
@@ -232,8 +232,13 @@ class Leases:
             text = f"takes over from {other.name}, whose lease lasts {left:.3f} s more"
             self._violation(text, machine.name, service)
 
-    def excuse(self, machine: Machine) -> str:
+    def excuse(self, machine: Machine, service: str) -> str:
         """Why nothing may have ended what runs there: a promise that is weaker than a watchdog's. Empty: none."""
+        if machine.lied:
+            return "storage or a fence agent lies"
+        config = self._service(machine, service)
+        if config is not None and not config.on_disk:
+            return ""
         guard = machine.guard
         if self.self_fence <= Promise.STOP:
             return "nothing ends it there (self_fence stop)"
@@ -245,8 +250,6 @@ class Leases:
             return "its machine and its watchdog were paused"
         if guard.how.kind is GuardKind.GUARDIAN and machine.halted:
             return "its guardian is paused like everything else there"
-        if machine.lied:
-            return "storage lies"
         return ""
 
     def _disturbed(self, machine: Machine) -> bool:
@@ -258,7 +261,8 @@ class Leases:
 
     def up(self, machine: Machine, service: str) -> None:
         """From now on it must not run longer than its lease allows."""
-        if self.protected(machine, service) and (machine.name, service) not in self._watched:
+        config = self._service(machine, service)
+        if config is not None and config.on_disk and (machine.name, service) not in self._watched:
             self._watched.add((machine.name, service))
             self._watch(machine, service)
 
@@ -295,7 +299,7 @@ class Leases:
         now, timeout = self._agenda.now, self._timeout(machine, config)
         due = max(self.renewed(machine, config), machine.resumed) + _ENDED * timeout + TICK_S
         excused = machine.suspended or self._known_frozen(machine, config)
-        if excused or (now >= due and (self._unsettled(machine) or self.excuse(machine))):
+        if excused or (now >= due and (self._unsettled(machine) or self.excuse(machine, service))):
             due = now + timeout
         elif now >= due:
             late = now - due + TICK_S

@@ -175,6 +175,8 @@ class Machine:
         self.guard = Guard(agenda, clock, self._guarded, self._guard_stops)
         self.suspended = 0
         """How many faults stop the whole machine, and a watchdog with it."""
+        self.agents: list[str] = []
+        """How fence agents that begin there now misbehave: the last word counts."""
         self.lied = 0
         """How many faults have storage tell it what is not so."""
         self.resumed = 0.0
@@ -228,7 +230,10 @@ class Machine:
                 outage = self._outage
                 self.agenda.after(self.draw.between(*BOOT_S), lambda: self._again(outage))
 
-        self.agenda.after(self.draw.between(0.0, within), end)
+        if within:
+            self.agenda.after(self.draw.between(0.0, within), end)
+        else:
+            end()
 
     def _again(self, outage: int) -> None:
         if outage == self._outage:  # else its power failed, too

@@ -48,6 +48,7 @@ VERBS = {
         ),
         Verb("pause-processes", "NODE", True, "every process of the machine is stopped; sockets keep what comes"),
         Verb("guard", "NODE", True, "what guards the machine (watchdog, guardian, fence command) does nothing"),
+        Verb("agent", "NODE fails|hangs|slow|lies", True, "fence agents that begin then on the node behave badly"),
         Verb("slow", "NODE SECONDS", True, "nmond is scheduled late, by up to so much"),
         Verb("step-clock", "NODE SECONDS", False, "the wall clock is set, forward or (negative) back"),
         Verb("stop-clock", "NODE", True, "the wall clock stands still"),

@@ -46,6 +46,7 @@ _FAULTS = {
     "freeze-machine": "the machine {0} and its watchdog pause, and its clock stands still",
     "guard": "what guards {0} does nothing",
     "pause-processes": "every process on {0} is stopped (SIGSTOP); the kernel goes on",
+    "agent": "fence agents that begin on {0} behave so from now on: {1}",
     "slow": "nmond on {0} gets the CPU up to {1} s late",
     "step-clock": "the wall clock of {0} is set by {1} s",
     "stop-clock": "the wall clock of {0} stands still",

@@ -280,23 +280,6 @@ def _frozen_exempt_at_once() -> Iterator[None]:
 
 
 @bug(
-    "frozen-exempt-at-restart",
-    "a new nmond takes FROZEN_START for known to the others",
-    "lapse",
-    settings=BOTH,
-)
-def _frozen_exempt_at_restart() -> Iterator[None]:
-    adopt = engine.Engine._adopt
-
-    def hopeful(self: engine.Engine, name: str, now: float) -> None:
-        self._frozen_known = True
-        adopt(self, name, now)
-
-    with instead(engine.Engine, "_adopt", hopeful):
-        yield
-
-
-@bug(
     "unequal-timeouts",
     "nodes that count with unequal timeouts take over from each other",
     "lapse",
@@ -304,13 +287,4 @@ def _frozen_exempt_at_restart() -> Iterator[None]:
 )
 def _unequal_timeouts() -> Iterator[None]:
     with instead(evidence, "_unequal", lambda peer, terms: ""):
-        yield
-
-
-@bug("one-slot-is-enough", "of several other nodes a look at one is a look at all", "lapse", settings=THREE)
-def _one_slot_is_enough() -> Iterator[None]:
-    def looked(peers: Iterable[Peer], devices: frozenset[str]) -> float:
-        return max((peer.looked(devices) for peer in peers), default=FOREVER)
-
-    with instead(standing, "looked", looked):
         yield

@@ -86,12 +86,17 @@ def _what_is_not_configured_is_not_run(patch: Patch) -> None:
     patch.setattr(evidence, "_judge", judged)
 
 
+def _fenced_for_ever(patch: Patch) -> None:
+    patch.setattr(Standings, "_forget_fenced", lambda self: None)
+
+
 GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "left-the-configuration": (_forget_strays, "physically up on"),
     "record-lost-while-not-configured": (_forget_the_loss, "physically up on"),
     "heard-again-during-the-check": (_no_second_look, "physically up on"),
     "longer-timeout-in-a-lapse": (_a_lapse_has_the_time_of_the_new_configuration, "physically up on"),
     "left-the-configuration-under-a-lease": (_what_is_not_configured_is_not_run, "physically up on"),
+    "fenced-before-the-boot": (_fenced_for_ever, "physically up on"),
     "another-disk-under-its-name": (_any_message_of_this_life_proves_the_disk, "physically up on"),
     "beside-a-left-over-script": (_beside_what_is_left, "two scripts of"),
 }

@@ -14,7 +14,7 @@ CAUGHT = recorded()
 
 def test_there_are_enough_bugs_and_each_was_caught() -> None:
     assert len(BUGS) >= 20
-    assert list(CAUGHT) == list(BUGS), "search anew: python -m tests.simulation.planted --write"
+    assert set(CAUGHT) == set(BUGS), "search anew: python -m tests.simulation.planted --write"
     assert all(seed < SEEDS for seed, _ in CAUGHT.values())
 
 

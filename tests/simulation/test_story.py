@@ -23,6 +23,7 @@ WORDS = {
     "[--i-know]": "--i-know",
     "net|disk|all|LINE": "net",
     "reversed|without|slower": "slower",
+    "fails|hangs|slow|lies": "fails",
     "read-error|write-error|read-hang|write-hang|stale|torn|other": "stale",
 }
 
