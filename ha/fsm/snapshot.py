@@ -122,7 +122,7 @@ def restore_engine(
                 if path.config.text in known:
                     path.seq, path.last, path.up, read, foreign = known[path.config.text]
                     path.read, path.foreign = (float("-inf") if t is None else float(t) for t in (read, foreign))
-        engine.resume_leases(plain["lease"])
+        engine.resume_leases(plain["lease"], now)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ValueError(f"the hand-over is not understood: {error!r}") from error
     return engine
