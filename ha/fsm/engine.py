@@ -448,7 +448,7 @@ class Engine(Hearing):
         return tuple(told)
 
     def _is_ours_to_want(self, service: Service) -> bool:
-        """What runs or is claimed here; and before a claim, what a silent node may have: without the word of the arbiter
+        """What runs or is claimed here; and before a claim, what a silent node may have: until the arbiter gives it
         there is neither a standing for a claim nor a proof that the silent node does not run it."""
         if service.state is State.START_READY or may_run(service.record):
             return True
