@@ -4,6 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MORE := $(addprefix tests/lab/test_,$(addsuffix .py,getting_started resources monitor migration outside attacker rotation etcd))
 AGENTS := /usr/lib/ocf/resource.d/heartbeat/Dummy=resource-agents
 
 .PHONY: help
@@ -29,13 +30,18 @@ demo: setup system ## Two nodes, a web server, the active one loses its power: w
 	$(BIN)/python -m ha.cli.ezha demo
 
 .PHONY: test
-test: setup system ## Everything that must hold: unit tests, the simulator, then end-to-end tests in the lab
-	@tools/system-packages etcd=etcd-server mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs $(AGENTS)
+test: setup system ## What must hold every day: unit tests, the simulator, then the cluster end to end in the lab
+	@tools/system-packages etcd=etcd-server
 	@tools/system-packages chromium || echo "no Chromium here: the simulator's page is not tried in a browser" >&2
 	$(BIN)/python -m pytest tests/unit --numprocesses=2 --quiet
 	$(BIN)/python -m pytest tests/simulation --numprocesses=2 --quiet
 	$(BIN)/python -m ha.cli.ezha sim hunt --seeds 0..499 --jobs 2
-	$(BIN)/python -m pytest tests/lab --durations=10
+	$(BIN)/python -m pytest tests/lab $(MORE:%=--ignore=%) --numprocesses=2 --dist=loadfile --quiet --durations=10
+
+.PHONY: test-more
+test-more: setup system ## The rest: resources and the whole tutorial, a migration, arbiters, attackers
+	@tools/system-packages etcd=etcd-server mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs $(AGENTS)
+	$(BIN)/python -m pytest $(MORE) --numprocesses=2 --dist=loadfile --quiet --durations=10
 
 .PHONY: unit
 unit: setup ## Unit tests alone
