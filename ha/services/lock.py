@@ -8,6 +8,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from ha.services.errors import ServiceError, Terminated
@@ -45,8 +46,7 @@ class Lock:
             make_own(self._folder)
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             self._take()
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{self._action} (pid {os.getpid()})\n".encode(), 0)
+            self._sign()
         except OSError as error:
             self.release()
             raise ServiceError(f"{self._path} cannot be locked: {error.strerror}") from None
@@ -54,6 +54,12 @@ class Lock:
             self.release()
             raise
         return self
+
+    def _sign(self) -> None:
+        """Who has it, for whoever waits. A full disk forbids no stop: the lock itself needs no room."""
+        os.ftruncate(self._fd, 0)
+        with suppress(OSError):
+            os.pwrite(self._fd, f"{self._action} (pid {os.getpid()})\n".encode(), 0)
 
     def _take(self) -> None:
         deadline = time.monotonic() + self._wait_s

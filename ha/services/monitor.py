@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ha.services.errors import ServiceError
+from ha.services.errors import ServiceError, StillRunning
 from ha.services.folders import replace_file
 from ha.services.resource import Resource
 from ha.services.service import Service
@@ -84,6 +84,9 @@ class Monitor:
             try:
                 resource.stop(ctx)
                 resource.start(ctx)
+            except StillRunning as error:
+                ctx.log.error(f"{error}: no further restart, for nothing may be done beside it")
+                return False
             except (ServiceError, OSError) as error:
                 ctx.log.error(str(error))
             if self._comes_up(resource):

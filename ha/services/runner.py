@@ -7,6 +7,7 @@ Commands stay in the process group of the controller: whoever ends that (nmond, 
 ends them too, and sees whether any is left.
 """
 
+import errno
 import os
 import selectors
 import signal
@@ -27,6 +28,10 @@ _KILL_S = 1.0
 _CHUNK = 65_536
 NOT_RUN = 127
 """The exit code where there is no such program, or it may not be run, as a shell says it."""
+_NO_PROGRAM = (
+    errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ELOOP, errno.ENAMETOOLONG,
+)  # fmt: skip
+"""Errors of an exec that say something of the program. Any other (no memory, too many processes) says nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,11 @@ class Done:
     @property
     def ok(self) -> bool:
         return self.code == 0
+
+    @property
+    def answered(self) -> bool:
+        """The exit code is the program's own answer: nobody ended it before it had one."""
+        return self.code >= 0 and not self.timed_out
 
     @property
     def said(self) -> str:
@@ -92,7 +102,7 @@ class Runner:
         stderr go to instead of ``Done``. ``leaves``: it may leave daemons behind (an application), which then do not
         hold the controller's lock. A daemon that keeps the output open is not waited for.
 
-        Raises StillRunning where even SIGKILL does not end it.
+        Raises StillRunning where even SIGKILL does not end it, ResourceError where this node can start no process.
         """
         if len(stdin) > _CHUNK:
             raise ValueError(f"stdin of a command is limited to {_CHUNK} bytes, not {len(stdin)}")
@@ -109,6 +119,8 @@ class Runner:
                 pass_fds=() if leaves else tuple(self._keep()),
             )
         except OSError as error:
+            if error.errno not in _NO_PROGRAM:
+                raise ResourceError(f"{words[0]} cannot be started: {error.strerror}") from None
             return Done(words, NOT_RUN, "", f"{words[0]}: {error.strerror}\n")
         kept: dict[int, bytearray] = {}
         try:
@@ -133,11 +145,15 @@ class Runner:
         """What ``function`` returns (at most 64 KiB), run in a process of its own: for a look that may hang for ever.
 
         It must do nothing but system calls: no log, no lock, no import. Raises TimeoutError after ``timeout`` seconds
-        (it is ended, or left behind where that cannot be), OSError where it raised one, ResourceError where it died.
+        (it is ended, or left behind where that cannot be), OSError where it raised one, ResourceError where it died or
+        this node can start no process.
         """
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as error:  # it must not be taken for one of the function's
+                raise ResourceError(f"no process can be started: {error.strerror}") from None
             if pid == 0:
                 _call(function, writer)
             pidfd = os.pidfd_open(pid)

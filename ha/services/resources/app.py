@@ -74,6 +74,9 @@ class Launchers(Resource):
         failed = tuple(_why(each) for each in done if not each.ok)
         if not failed:
             return Status(State.UP)
+        if not all(each.answered for each in done):
+            # A check that somebody ended, or that was too slow, says nothing: of a down the other node would make use.
+            return Status(State.WARN, failed)
         if len(failed) == len(done):
             return Status(State.DOWN)
         return Status(State.WARN, failed, failed=True)
@@ -165,8 +168,12 @@ class _Commands(Resource):
             raise ResourceError(f"does not come up: {_why(self._checked(ctx, Budget(self.timeout('status'))))}")
 
     def _poll(self, ctx: Context, budget: Budget, wanted: bool) -> bool:
+        def is_so() -> bool:
+            done = self._checked(ctx, budget)
+            return done.answered and done.ok is wanted
+
         try:
-            return until(lambda: self._checked(ctx, budget).ok is wanted, budget, budget.left(), _CHECK_EVERY_S)
+            return until(is_so, budget, budget.left(), _CHECK_EVERY_S)
         except StillRunning:
             raise
         except ResourceError:  # the time is up
@@ -178,7 +185,7 @@ class _Commands(Resource):
             done = self._checked(ctx, Budget(self.timeout("status")))
         except ResourceError as error:
             return Status(State.WARN, (str(error),))
-        if done.timed_out:
+        if not done.answered:
             return Status(State.WARN, (done.why(),))
         return Status(State.UP if done.ok else State.DOWN)
 
@@ -204,7 +211,7 @@ class Forking(_Commands):
 
     def stop(self, ctx: Context) -> None:
         budget = Budget(self.timeout("stop"))
-        if self._check and not (seen := self._checked(ctx, budget)).ok and not seen.timed_out:
+        if self._check and not (seen := self._checked(ctx, budget)).ok and seen.answered:
             return
         done = launch.spawn(ctx, self._stop, "stop", self._log_name(), budget.left())
         if self._check:

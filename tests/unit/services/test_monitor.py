@@ -7,6 +7,7 @@ import pytest
 
 from ha.services.config import ServiceConfig
 from ha.services.context import Paths
+from ha.services.errors import StillRunning
 from ha.services.keys import Values
 from ha.services.monitor import HOUR_S, Monitor, Outcome
 from ha.services.state import State
@@ -202,3 +203,10 @@ def test_each_service_is_looked_at_on_its_own_schedule(tmp_path: Path) -> None:
     assert turns(76.0, 90.0) == ["db"]
     web.unlink()
     assert turns(96.0, 200.0) == []
+
+
+def test_nothing_is_restarted_beside_a_command_that_nobody_could_end(clocked: Clocked) -> None:
+    clocked.app.fails = {"stop"}
+    clocked.app.error = StillRunning
+    assert clocked.look() == LOST
+    assert clocked.world.done == ["stop app#0"]

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from ha.services.errors import ResourceError
 from ha.services.lock import Busy, Lock
 from ha.services.runner import MAX_OUTPUT, NOT_RUN, Runner, descendants
 
@@ -25,6 +27,26 @@ def test_what_a_command_says_and_how_it_ends() -> None:
 def test_no_such_program_is_an_exit_code() -> None:
     done = Runner().run(["/nowhere"], 10)
     assert (done.code, done.why()) == (NOT_RUN, "/nowhere exited 127: /nowhere: No such file or directory")
+
+
+def test_a_node_that_can_start_no_process_says_nothing_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taken for an answer, it would be a service that is down."""
+
+    def no_memory(*argv: object, **options: object) -> NoReturn:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(subprocess, "Popen", no_memory)
+    monkeypatch.setattr(os, "fork", no_memory)
+    with pytest.raises(ResourceError, match=r"^/bin/sh cannot be started: Cannot allocate memory$"):
+        Runner().run([SH, "-c", "exit 0"], 10)
+    with pytest.raises(ResourceError, match=r"^no process can be started: Cannot allocate memory$"):
+        Runner().call(lambda: b"", 10)
+
+
+def test_a_command_that_was_ended_has_not_answered() -> None:
+    assert Runner().run([SH, "-c", "exit 1"], 10).answered
+    assert not Runner().run([SH, "-c", "kill -9 $$"], 10).answered
+    assert not Runner().run(["/bin/sleep", "1000"], 0.01).answered
 
 
 def test_a_bare_environment_and_no_input() -> None:
