@@ -3,7 +3,8 @@
 import pytest
 
 from ha.fsm.engine import Engine
-from ha.fsm.events import ConfigChanged
+from ha.fsm.events import ConfigChanged, Tick
+from ha.fsm.standing import Standings
 from ha.fsm.timing import Timing
 from tests.unit.fsm.cluster import Cluster, T, config
 from tests.unit.fsm.test_lease import cut_disk, cut_networks, leased
@@ -52,3 +53,64 @@ def test_without_that_time_the_change_itself_would_end_the_machine(monkeypatch: 
     monkeypatch.setattr(Engine, "_inherit", lambda self, before, now: None)
     cluster = leased("none")
     assert change(cluster) < cluster.now
+
+
+# ------------------------------------------------------------------------------------- nmond replaces itself
+
+
+def hand_over(cluster: Cluster, timeout: float = T) -> None:
+    """nmond of node1 replaces itself by exec, and the files say something else by then."""
+    cluster.config = config(paths=1, protection="disk", timeout=timeout)
+    host = cluster.hosts["node1"]
+    host.engine = Engine.restore(host.engine.snapshot(), cluster.config, "node1", cluster.now)
+    cluster.feed("node1", Tick())
+
+
+@pytest.mark.parametrize(("before", "timeout"), [("disk", T), ("disk", T / 2), ("disk", 2 * T), ("none", T)])
+def test_a_new_program_that_finds_another_configuration_goes_on_with_what_runs(before: str, timeout: float) -> None:
+    cluster = leased(before)
+    until = max((lease.until for lease in cluster.hosts["node1"].engine.leases.values()), default=float("inf"))
+    hand_over(cluster, timeout)
+    assert cluster.states() == ["STARTED", "STOPPED"]
+    (lease,) = cluster.hosts["node1"].engine.leases.values()
+    assert cluster.now < lease.until <= min(until, cluster.now + Timing(timeout).lease)
+    cluster.feed("node2", ConfigChanged(cluster.config))
+    cluster.run(3 * timeout)
+    assert cluster.states() == ["STARTED", "STOPPED"]
+
+
+def test_twin_a_hand_over_that_inherits_nothing_stops_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Standings, "_inherit", lambda self, before, now: None)
+    cluster = leased()
+    hand_over(cluster, 2 * T)
+    assert cluster.states() == ["STOPPING", "STOPPED"]
+
+
+def longer_timeout_then_a_new_program() -> float:
+    """The end of a lease whose T becomes five times as long, right before a hand-over; nothing is heard any more."""
+    cluster = leased()
+    before = next(iter(cluster.hosts["node1"].engine.leases.values())).until
+    cut_networks(cluster)
+    cut_disk(cluster, "node1", "node2")
+    change(cluster, 5 * T, "disk", "node1")
+    hand_over(cluster, 5 * T)
+    cluster.feed("node1", Tick())
+    return next(iter(cluster.hosts["node1"].engine.leases.values())).until - before
+
+
+def test_a_message_from_before_a_change_of_t_renews_nothing_after_a_hand_over_either() -> None:
+    assert longer_timeout_then_a_new_program() <= 0.0
+
+
+def test_twin_a_hand_over_that_forgets_since_when_t_counts_has_a_lease_that_outlives_the_others_patience(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resume = Engine.resume_leases
+
+    def forgetful(self: Engine, plain: dict[str, list[list[object]]], now: float) -> None:
+        for each in plain["leases"]:
+            each[4] = None
+        resume(self, plain, now)
+
+    monkeypatch.setattr(Engine, "resume_leases", forgetful)
+    assert longer_timeout_then_a_new_program() > T / 2 + Timing(T).margin

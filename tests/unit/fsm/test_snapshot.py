@@ -20,9 +20,9 @@ SERVICES = ("web", "db")
 class Twins(Cluster):
     """Engines with a twin each, once ``split`` is called: it is told the same, and must owe the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, protection: str) -> None:
         self.twins: dict[str, Engine] = {}
-        super().__init__(config(nodes=NODES, services=SERVICES))
+        super().__init__(config(nodes=NODES, services=SERVICES, protection=protection))
 
     def split(self) -> None:
         for name, host in self.hosts.items():
@@ -100,11 +100,15 @@ def play(cluster: Twins, step: tuple[object, ...]) -> None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(before=st.lists(_step, max_size=12), after=st.lists(_step, min_size=1, max_size=12))
+@given(
+    protection=st.sampled_from(("none", "disk")),
+    before=st.lists(_step, max_size=12),
+    after=st.lists(_step, min_size=1, max_size=12),
+)
 def test_a_restored_engine_decides_as_the_one_that_it_was_taken_from(
-    before: list[tuple[object, ...]], after: list[tuple[object, ...]]
+    protection: str, before: list[tuple[object, ...]], after: list[tuple[object, ...]]
 ) -> None:
-    cluster = Twins()
+    cluster = Twins(protection)
     for name in NODES:
         cluster.ask(name, Action.UNFREEZE)
     for step in before:
