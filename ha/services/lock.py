@@ -1,4 +1,6 @@
-"""One action at a time for each service on a node: a flock on ``S.lock``.
+"""One action at a time for each service on a node: a flock on ``S.lock``; for copies of files, on ``S.lock.sync``.
+
+A copy takes as long as it takes, and changes nothing here: no stop may have to wait for it.
 
 Every command that an action runs inherits the lock (``Runner``), so that an action whose command waits for a dead disk
 is not over, even where the action itself was killed.
@@ -27,11 +29,17 @@ class Lock:
     """Held within ``with``. ``fds()`` are what a command inherits."""
 
     def __init__(
-        self, folder: str, service: str, action: str, wait_s: float, told: Callable[[], bool] = lambda: False
+        self,
+        folder: str,
+        service: str,
+        action: str,
+        wait_s: float,
+        told: Callable[[], bool] = lambda: False,
+        kind: str = "",
     ) -> None:
-        """``told()``: whether to give up waiting (a signal came)."""
+        """``told()``: whether to give up waiting (a signal came). ``kind``: actions of one wait for no other."""
         self._folder = folder
-        self._path = f"{folder}/{service}.lock"
+        self._path = f"{folder}/{service}.lock" + (f".{kind}" if kind else "")
         self._action = action
         self._wait_s = wait_s
         self._told = told

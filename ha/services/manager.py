@@ -94,7 +94,7 @@ class Manager:
 
     def act(self, action: str) -> int:
         """One of ACTIONS, under the lock. Returns an exit code. Raises ServiceError."""
-        do, safe = ACTIONS[action]
+        do, safe, kind = ACTIONS[action]
         service = self.service()
         if (code := self._guarded(service, safe)) is not None:
             return code
@@ -102,7 +102,7 @@ class Manager:
             raise ServiceError(
                 f"{service.config.node} is not a node of {self.name}: see nodes in {service.config.path}"
             )
-        with self.locked(action):
+        with self.locked(action, kind):
             # Read again: whoever held the lock before may have changed the file.
             service = self.service()
             try:
@@ -126,9 +126,9 @@ class Manager:
             return FAILED
         return None
 
-    def locked(self, action: str) -> Lock:
-        """The service's lock, for a ``with``."""
-        self._lock = Lock(self.paths.run, self.name, action, self._options.waitlock_s, self._told)
+    def locked(self, action: str, kind: str = "") -> Lock:
+        """The service's lock, or that of a kind of actions, for a ``with``."""
+        self._lock = Lock(self.paths.run, self.name, action, self._options.waitlock_s, self._told, kind)
         return self._lock
 
     def _action(self, service: Service, only: Iterable[Resource] | None = None) -> Action:
@@ -290,14 +290,18 @@ class Manager:
         return left
 
 
-ACTIONS: Mapping[str, tuple[Callable[[Manager, Service], int], bool]] = {
-    "start": (Manager._start, False),
-    "stop": (Manager._stop, False),
-    "restart": (Manager._restart, False),
-    "boot": (Manager._boot, True),
-    "stonith": (Manager._stonith, False),
-    "syncnodes": (Manager._syncnodes, True),
-    "syncdrp": (Manager._syncdrp, False),
-    "postsync": (Manager._postsync, True),
+ACTIONS: Mapping[str, tuple[Callable[[Manager, Service], int], bool, str]] = {
+    "start": (Manager._start, False, ""),
+    "stop": (Manager._stop, False, ""),
+    "restart": (Manager._restart, False, ""),
+    "boot": (Manager._boot, True, ""),
+    "stonith": (Manager._stonith, False, ""),
+    "syncnodes": (Manager._syncnodes, True, "sync"),
+    "syncdrp": (Manager._syncdrp, False, "sync"),
+    "postsync": (Manager._postsync, True, "postsync"),
 }
-"""What is done under the lock: the method, and whether a person may do it to a service of a clusterware."""
+"""What is done under a lock: the method, whether a person may do it to a service of a clusterware, and whose lock.
+
+A copy waits for the other node's ``postsync``: had that the lock of copies, two nodes that copy at the same minute
+would wait for one another.
+"""

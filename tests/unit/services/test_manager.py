@@ -188,6 +188,17 @@ def test_one_action_at_a_time(node: Node) -> None:
     assert node.manager(waitlock_s=0.0).act("stop") == 0
 
 
+def test_no_stop_waits_for_a_copy_and_no_copy_for_that_of_the_other_node(node: Node) -> None:
+    other = node.manager()
+    with other.locked("syncnodes", "sync"):
+        assert node.manager(waitlock_s=0.0).act("stop") == 0
+        assert node.manager(waitlock_s=0.0).act("postsync") == 0
+        with pytest.raises(Busy, match="syncnodes"):
+            node.manager(waitlock_s=0.0).act("syncnodes")
+    with other.locked("stop"):
+        assert node.manager(waitlock_s=0.0).act("postsync") == 0
+
+
 # ---- freeze and boot
 
 
