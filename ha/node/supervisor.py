@@ -87,7 +87,8 @@ class Supervisor:
                     self._log(f"nmond (pid {pid}) {how}; it is not started again")
                 self._tell(b"1" if code == EXIT_REFUSED else b"2" if code else b"0")
                 return max(0, code)
-            delay = next_delay(time.monotonic() - began, delay)
+            # On a busy machine it takes a while to fail, too: what was never ready has not lived.
+            delay = next_delay(time.monotonic() - began if was_ready else 0.0, delay)
             if code == EXIT_CONFIGURATION:
                 delay = BACKOFF_S[1]
             self._log(f"nmond (pid {pid}) {how}; started again {f'in {delay:g} s' if delay else 'at once'}")
