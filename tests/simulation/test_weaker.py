@@ -31,6 +31,7 @@ CASES = (
     Weaker("self-fence-stop", without="self-fence=stop"),
     Weaker("guardian-paused", without="guard=guardian"),
     Weaker("fence-command-fails", cause="guard"),
+    Weaker("agent-lies", cause="agent"),
     Weaker("machine-suspended", cause="suspend-machine", window=True),
     Weaker("machine-frozen", cause="freeze-machine", window=True),
     Weaker("confirmed-while-alive", cause="confirm-down"),
