@@ -51,7 +51,8 @@ class Guardian:
     """``look`` at least every POLL_S."""
 
     def __init__(self, page: GuardFile, ender: Ends, watchdog: Watchdog | None, margin: float) -> None:
-        """``margin``: seconds between the end of a lease and the time that the page tells, its hard deadline."""
+        """``margin``: seconds between the end of a lease and the time that the page tells, its hard deadline; the
+        least of any lease. A watchdog of less than that and a tenth of the shortest T ends the machine in time then."""
         self._page = page
         self._ender = ender
         self._watchdog = watchdog
@@ -83,6 +84,8 @@ class Guardian:
     def _keep(self, watchdog: Watchdog, until: float, now: float) -> None:
         trouble = ""
         try:
+            if until == float("inf") and self._page.watchdog > 0 and not watchdog.armed:
+                watchdog.keep(True, True, now)  # a guardian before this one died, and its device still counts
             watchdog.keep(until != float("inf"), now < until - self._margin, now)
         except WatchdogError as error:
             trouble = str(error)
@@ -91,23 +94,31 @@ class Guardian:
         self._trouble = trouble
         self._page.watchdog = float(watchdog.seconds) if watchdog.armed and not trouble else 0.0
 
+    def close(self) -> None:
+        """Leave no watchdog behind that nobody feeds. Raises WatchdogError."""
+        self._page.watchdog = 0.0
+        if self._watchdog is not None:
+            self._watchdog.disarm()
+
 
 class _Asked:
-    """SIGTERM: to end, where nothing is guarded."""
+    """SIGTERM: to end, where nothing is guarded. SIGUSR1: whatever is guarded, for nmond itself will see to that."""
 
     def __init__(self) -> None:
-        self.to_end = False
+        self.to_end = self.to_let_go = False
 
     def __call__(self, number: int, frame: object) -> None:
+        if number == signal.SIGUSR1:
+            self.to_let_go = True
         self.to_end = True
 
 
 def run(guardian: Guardian, clock: Callable[[], float], asked: _Asked) -> None:
-    """Until somebody asks it to end while it guards nothing. A request that comes otherwise counts for nothing."""
+    """Until nmond asks it to let go, or anybody to end while it guards nothing: otherwise that counts for nothing."""
     while True:
         wait = guardian.look(clock())
         if asked.to_end:
-            if guardian.idle:
+            if guardian.idle or asked.to_let_go:
                 return
             asked.to_end = False
         time.sleep(wait)
@@ -140,8 +151,9 @@ def _guard(job: dict[str, Any]) -> int:
         return 1
     ctypes.CDLL(None).prctl(_PR_SET_NAME, b"ezha-guardian", 0, 0, 0)
     asked = _Asked()
-    signal.signal(signal.SIGTERM, asked)
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, asked)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     page = GuardFile.open(f"{run_dir}/guard", str(job["boot"]))
     command = tuple(str(word) for word in job["command"])
@@ -155,8 +167,7 @@ def _guard(job: dict[str, Any]) -> int:
     realtime.lock_memory(on_fault=False)
     realtime.be_prompt(os.SCHED_FIFO, PRIORITY)
     run(guardian, _boottime, asked)
-    if watchdog is not None:
-        watchdog.disarm()
+    guardian.close()
     return 0
 
 

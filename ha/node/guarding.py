@@ -38,6 +38,8 @@ START_S: Final = 5.0
 """So long a new guardian may take to be ready."""
 ARM_S: Final = 1.0
 """A script waits at most so long for the watchdog to be armed."""
+LET_GO_S: Final = 1.0
+"""One that is to end, and closes its watchdog before that, is killed after this."""
 SHORT_LIFE_S: Final = 1.0
 BACKOFF_S: Final = (0.1, 5.0)
 COMMAND_S: Final = 10.0
@@ -53,7 +55,7 @@ class Plan:
     mode: str
     """``reboot``, ``command`` or ``stop`` (options.toml: self_fence)."""
     margin: float
-    """Seconds between the end of a lease and its hard deadline."""
+    """Seconds between the end of a lease and its hard deadline: of the lease with the shortest T."""
     command: tuple[str, ...] = ()
     timeout: float = 10.0
     """Seconds that ``command`` may take."""
@@ -61,6 +63,8 @@ class Plan:
     """Device; empty: there is none."""
     watchdog_s: int = 0
     """The watchdog's timeout in seconds."""
+    longest: float = 0.0
+    """As ``margin``, of the lease with the longest T."""
 
 
 def plan_of(cluster: ClusterConfig, node: str, options: Protecting) -> Plan | None:
@@ -70,13 +74,14 @@ def plan_of(cluster: ClusterConfig, node: str, options: Protecting) -> Plan | No
         return None
     return Plan(
         mode=options.self_fence,
-        # Of several leases the page tells the earliest deadline only: reckoned back by the longest way, no lease is
-        # taken for longer than it is.
-        margin=max(timing.hard - timing.lease for timing in timings),
+        # Of several leases the page tells the earliest deadline only. A watchdog that is fed until the shortest way
+        # before it starves for no lease that stands, and is in time for each (``watchdog_s`` is the shortest, too).
+        margin=min(timing.margin for timing in timings),
         command=options.fence_command if options.self_fence == "command" else (),
         timeout=COMMAND_S,
         watchdog=options.watchdog,
         watchdog_s=min(timing.watchdog for timing in timings) if options.watchdog else 0,
+        longest=max(timing.margin for timing in timings),
     )
 
 
@@ -97,6 +102,8 @@ class Guarding:
         self._pidfd = -1
         self._since = 0.0
         self._ready = False
+        self._dismissed = False
+        """It ends because nmond wants it to."""
         self._backoff = 0.0
         self._timer: Timer | None = None
         self._arm_until = 0.0
@@ -119,8 +126,8 @@ class Guarding:
         self._boot = boot
         self._page = page = GuardFile.open(path, boot)
         if known:
-            margin = plan.margin if plan is not None else 0.0
-            self.lease_until = page.until - margin
+            # Reckoned back by the longest way, no lease is taken for longer than it is.
+            self.lease_until = page.until - (max(plan.margin, plan.longest) if plan is not None else 0.0)
 
     def use(self, plan: Plan | None) -> None:
         """From now on by this plan (the configuration was read). None: nothing here needs a guard."""
@@ -130,7 +137,7 @@ class Guarding:
             return
         self._plan = plan
         if self._pid:
-            self._dismiss("another one is wanted" if plan is not None else "")
+            self._let_go("another one is wanted" if plan is not None else "")
         elif plan is not None:
             self._find()
         self._look()
@@ -229,7 +236,7 @@ class Guarding:
             else:
                 self._follow(pid)
                 if digest != self._digest():
-                    self._dismiss("it was started for another configuration")
+                    self._let_go("it was started for another configuration")
                 elif self._page is not None:
                     # It goes on guarding while nmond replaces itself: the promise does not drop for that.
                     self._ready = self._loop.clock() - self._page.seen < FRESH_S
@@ -274,14 +281,23 @@ class Guarding:
 
     def _follow(self, pid: int) -> None:
         self._pidfd = os.pidfd_open(pid)
-        self._pid, self._since, self._ready = pid, self._loop.clock(), False
+        self._pid, self._since, self._ready, self._dismissed = pid, self._loop.clock(), False, False
         self._loop.watch(self._pidfd, self._died)
 
-    def _dismiss(self, why: str) -> None:
-        """It is replaced as soon as it is gone; until then nothing guards."""
+    def _let_go(self, why: str) -> None:
+        """It is replaced as soon as it is gone; until then nothing guards. It closes its watchdog before it ends: one
+        that was left armed would reset the machine, for the next guardian may come too late, or never, to feed it."""
         if why:
             self._log.notice(f"the guardian (pid {self._pid}) is ended: {why}")
-        self._ready, self._since = False, self._loop.clock()
+        self._ready, self._dismissed, self._since = False, True, self._loop.clock()
+        self._signal(signal.SIGUSR1)
+        pid = self._pid
+        self._loop.after(LET_GO_S, lambda: self._signal(signal.SIGKILL) if self._pid == pid else None)
+
+    def _dismiss(self, why: str) -> None:
+        """As ``_let_go``, of one that does nothing any more."""
+        self._log.notice(f"the guardian (pid {self._pid}) is ended: {why}")
+        self._ready, self._dismissed, self._since = False, True, self._loop.clock()
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
@@ -302,7 +318,7 @@ class Guarding:
         if not self._needed:
             return
         self.restarts += 1
-        if lived >= SHORT_LIFE_S or ready:
+        if lived >= SHORT_LIFE_S or ready or self._dismissed:
             self._backoff = 0.0
             self._find()
         else:

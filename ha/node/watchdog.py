@@ -6,6 +6,7 @@ It is armed while something runs here that a lease covers, fed only while that l
 
 import fcntl
 import os
+import stat
 import struct
 from typing import Protocol
 
@@ -13,6 +14,8 @@ _SETTIMEOUT = 0xC0045706
 _GETTIMEOUT = 0x80045707
 _KEEPALIVE = 0x80045705
 _MAGIC = b"V"
+_LEGACY = os.makedev(10, 130)
+"""/dev/watchdog: another name of the first one, /dev/watchdog0."""
 
 
 class WatchdogError(Exception):
@@ -32,10 +35,29 @@ class Device(Protocol):
         """Let go of it; armed or, with ``disarm``, not (where the driver allows that)."""
 
 
+def unstoppable(path: str, sysfs: str = "/sys") -> bool:
+    """Whether the kernel says that this device, once it is open, counts for ever (``nowayout``)."""
+    try:
+        found = os.stat(path)
+        device = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+        legacy = stat.S_ISCHR(found.st_mode) and found.st_rdev == _LEGACY
+        name = "watchdog0" if legacy else os.path.basename(os.readlink(f"{sysfs}/dev/char/{device}"))
+        with open(f"{sysfs}/class/watchdog/{name}/nowayout", "rb") as file:
+            return file.read(8).strip() == b"1"
+    except OSError:
+        return False  # a kernel that does not say
+
+
 class KernelDevice:
-    """The real one. Raises OSError where it is not there, or another program (systemd, sbd) has it."""
+    """The real one. Raises OSError where it is not there, or another program (systemd, sbd) has it, and WatchdogError
+    for one that would reset the machine some seconds after the last service was stopped."""
 
     def __init__(self, path: str) -> None:
+        if unstoppable(path):
+            raise WatchdogError(
+                f"the watchdog {path} could not be stopped again when nothing runs any more (nowayout); "
+                "load its driver with nowayout=0"
+            )
         self._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
     def set_timeout(self, seconds: int) -> int:

@@ -10,21 +10,25 @@ from pathlib import Path
 
 import pytest
 
+from ha.fsm.config import ClusterConfig, ServiceConfig
 from ha.fsm.states import Promise
+from ha.fsm.timing import Timing
 from ha.node import guarding as guarding_module
 from ha.node import process
 from ha.node.fall import Ender, in_initial_namespace
 from ha.node.guardfile import SIZE, GuardFile
-from ha.node.guardian import AGAIN_S, POLL_S, Guardian
+from ha.node.guardian import AGAIN_S, POLL_S, Guardian, _Asked, run
 from ha.node.guarding import Guarding, Plan, plan_of
 from ha.node.layout import Layout
 from ha.node.loop import Loop
-from ha.node.watchdog import Watchdog, WatchdogError
+from ha.node.watchdog import KernelDevice, Watchdog, WatchdogError, unstoppable
+from tests.unit.fsm.cluster import disk
 from tests.unit.node.test_config import configuration
 from tests.unit.node.world import ListLog, turn_until
 
 FOREVER = float("inf")
 MARGIN = 3.5
+NODES = ("node1", "node2", "node3")
 
 
 # ----------------------------------------------------------------------------------------------- the page
@@ -102,11 +106,13 @@ class FakeDevice:
 
 
 class Bench:
-    def __init__(self, folder: Path, device: FakeDevice | None = None) -> None:
+    def __init__(
+        self, folder: Path, device: FakeDevice | None = None, *, seconds: int = 4, margin: float = MARGIN
+    ) -> None:
         self.page = GuardFile.open(str(folder / "guard"), "boot")
         self.ender = FakeEnder()
-        watchdog = Watchdog(4, device) if device is not None else None
-        self.guardian = Guardian(self.page, self.ender, watchdog, MARGIN)
+        watchdog = Watchdog(seconds, device) if device is not None else None
+        self.guardian = Guardian(self.page, self.ender, watchdog, margin)
 
 
 @pytest.fixture
@@ -215,6 +221,81 @@ class TestWatchdog:
         device.broken = True
         bench.guardian.look(92.0)
         assert bench.page.watchdog == 0.0
+
+    @pytest.mark.parametrize("to_let_go", [True, False])
+    def test_is_closed_by_a_guardian_that_nmond_lets_go_while_something_runs(
+        self, tmp_path: Path, to_let_go: bool
+    ) -> None:
+        """Twin: one that was killed leaves it armed, and nobody feeds it."""
+        device = FakeDevice()
+        bench = Bench(tmp_path, device)
+        bench.page.until = 1000.0
+        asked = _Asked()
+        asked(signal.SIGUSR1 if to_let_go else signal.SIGKILL, None)
+        if to_let_go:
+            run(bench.guardian, lambda: 90.0, asked)
+            bench.guardian.close()
+        else:
+            bench.guardian.look(90.0)
+        assert (device.did[-1] == "V", bench.page.watchdog == 0.0) == (to_let_go, to_let_go)
+
+    def test_a_request_to_end_counts_for_nothing_while_something_runs(self, bench: Bench) -> None:
+        class OverError(Exception):
+            pass
+
+        def clock() -> float:
+            turns.append(None)
+            if len(turns) > 2:
+                raise OverError
+            return 90.0
+
+        turns: list[None] = []
+        bench.page.until = 1000.0
+        asked = _Asked()
+        asked(signal.SIGTERM, None)
+        with pytest.raises(OverError):
+            run(bench.guardian, clock, asked)
+        assert not asked.to_end
+
+    def test_that_a_guardian_left_armed_is_stopped_by_the_next_where_nothing_runs_any_more(
+        self, tmp_path: Path
+    ) -> None:
+        """Its guardian was killed, and the last service was stopped before there was another one."""
+        device = FakeDevice()
+        bench = Bench(tmp_path, device)
+        bench.page.watchdog = 4.0
+        bench.guardian.look(90.0)
+        assert device.did == ["open", "timeout 4", "feed", "V"]
+        bench.guardian.look(90.1)
+        assert (len(device.did), bench.page.watchdog) == (4, 0.0)
+
+    @pytest.mark.parametrize(("margin", "starves"), [(0.35 * 3, False), (0.35 * 10, True)])
+    def test_of_two_leases_it_is_fed_by_the_shorter(self, tmp_path: Path, margin: float, starves: bool) -> None:
+        """T of 10 s and of 3 s. Twin: reckoned with the longer margin it would reset a machine whose leases stand."""
+        device = FakeDevice()
+        bench = Bench(tmp_path, device, seconds=1, margin=margin)
+        bench.page.until = 100.0 + 8.5
+        bench.guardian.look(100.0)
+        for tenth in range(1, 50):
+            now = 100.0 + tenth / 10
+            bench.page.until = 100.0 + tenth // 6 * 0.6 + 0.85 * 3
+            bench.guardian.look(now)
+        fed = device.did.count("feed")
+        assert (fed == 1) is starves, fed
+
+    def test_one_that_cannot_be_stopped_is_not_opened(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "dev/char").mkdir(parents=True)
+        (tmp_path / "dev/char/1:3").symlink_to("../../devices/watchdog1")
+        (tmp_path / "class/watchdog/watchdog1").mkdir(parents=True)
+        said = tmp_path / "class/watchdog/watchdog1/nowayout"
+        assert not unstoppable("/dev/null", str(tmp_path))
+        said.write_text("0\n")
+        assert not unstoppable("/dev/null", str(tmp_path))
+        said.write_text("1\n")
+        assert unstoppable("/dev/null", str(tmp_path))
+        monkeypatch.setattr("ha.node.watchdog.unstoppable", lambda path: True)
+        with pytest.raises(WatchdogError, match="nowayout"):
+            KernelDevice("/dev/null")
 
     def test_an_error_says_what_it_was(self) -> None:
         device = FakeDevice()
@@ -498,6 +579,7 @@ class TestGuarding:
         node.guarding.use(Plan("stop", MARGIN))
         node.until(lambda: node.guarding.pid not in (0, pid) and node.guarding._ready)
         assert node.told == [Promise.COMMAND, Promise.STOP]
+        assert [line for line in node.log.lines if line.startswith("error")] == []
         node.guarding.use(None)
         node.until(lambda: node.guarding.pid == 0)
 
@@ -542,7 +624,14 @@ class TestGuarding:
 def test_a_plan_follows_from_the_shortest_timeout() -> None:
     found = configuration(options='protection = "disk"\nwatchdog = "/dev/watchdog"\n')
     plan = plan_of(found.cluster, "node1", found.options.protecting)
-    assert plan == Plan("reboot", pytest.approx(3.5), (), 10.0, "/dev/watchdog", 4)  # type: ignore[arg-type]
+    margin = pytest.approx(3.5)
+    assert plan == Plan("reboot", margin, (), 10.0, "/dev/watchdog", 4, margin)  # type: ignore[arg-type]
     assert plan_of(found.cluster, "elsewhere", found.options.protecting) is None
+    lines = [disk(node, 0, 2.5 if node == "node3" else 10.0) for node in NODES]
+    pairs = {"web": ("node1", "node2"), "db": ("node1", "node3")}
+    services = {name: ServiceConfig(name, "/x", nodes, "/y", protection="disk") for name, nodes in pairs.items()}
+    plan = plan_of(ClusterConfig("c", NODES, tuple(lines), services), "node1", found.options.protecting)
+    assert plan is not None
+    assert (plan.margin, plan.longest, plan.watchdog_s) == (Timing(2.5).margin, Timing(10.0).margin, 1)
     bare = configuration(options='protection = "none"\n')
     assert plan_of(bare.cluster, "node1", bare.options.protecting) is None
