@@ -95,6 +95,7 @@ class Keys:
             for host in world.hosts
         ]
         told: list[object] = [sorted(world.cut), sorted(world.diskless), [m is None for m in world.slots]]
+        told.append(None if world.dual_since is None else world.now - world.dual_since)
         for node, part in enumerate(parts):
             told.append(part.number)
             told += [place[each] for each in part.generations]
@@ -256,6 +257,7 @@ class _Telling:
             tuple([self._until(at) for _, at in engine.wakes]),
             tuple([self._peer(engine, peer, claim, known, confirmed) for peer in engine.peers.values()]),
             bool(engine._ending),
+            tuple([self._until(at) for at in engine._hard_at.values()]),
         )
 
     def _service(self, service: Service) -> Hashable:

@@ -51,6 +51,7 @@ from ha.fsm.peers import Peer
 from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.service import ORPHAN
 from ha.fsm.states import Action, Promise, ScriptKind, State
+from ha.fsm.timing import Timing
 from ha.simulation.probe import Probe
 
 WEB: Final = "web"
@@ -62,6 +63,9 @@ PERIOD: Final = T / 5
 GRID: Final = T / 20
 """Whatever is due between two moments is met at the later one: so late as ``ha.fsm.timing.LATENESS`` allows."""
 LONGEST_PAUSE: Final = 2 * T
+LONGEST_WINDOW: Final = Timing(T).hard
+"""What a machine that was paused with its clock runs beside another ends after so long: what it renewed before the
+other claimed has ended by then, and nothing renews it after that."""
 KINDS: Final = ("cut", "disk", "hang", "stuck", "pause", "crash", "off")
 MORE_KINDS: Final = ("freeze", "order", "alone")
 """Only where they are asked for by name."""
@@ -220,13 +224,15 @@ class DualRun(Exception):
 class World:
     """All of it. Replaced, never changed, once a move is over."""
 
-    __slots__ = ("_fresh", "bounds", "config", "cut", "diskless", "hosts", "now", "slots", "windows")
+    __slots__ = ("_fresh", "bounds", "config", "cut", "diskless", "dual_since", "hosts", "now", "slots", "windows")
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.windows: set[float] = set()
-        """How long after the resume of a machine that was paused with its clock the service was up on two. Seconds.
-        Shared by all worlds of a search."""
+        """For how many seconds the service was up on two machines of which one had been paused with its clock. Shared
+        by all worlds of a search."""
+        self.dual_since: float | None = None
+        """When it was found so."""
         self.config = cluster(bounds.nodes)
         self.now = 100.0
         self.hosts: list[Host] = []
@@ -274,11 +280,12 @@ class World:
         """The world once the move is made. Raises DualRun."""
         world = World.__new__(World)
         world.bounds, world.windows, world.config, world.now = self.bounds, self.windows, self.config, self.now
-        world.cut, world.diskless = self.cut, self.diskless
+        world.cut, world.diskless, world.dual_since = self.cut, self.diskless, self.dual_since
         world.slots, world.hosts = list(self.slots), list(self.hosts)
         world._fresh = set()
         world._do(move)
         world._read()
+        world._look_who_runs()
         return world
 
     def _mine(self, node: int) -> Host:
@@ -401,7 +408,7 @@ class World:
         self.now = self.next_time()
         self._look_who_runs()
         for node, host in enumerate(self.hosts):
-            if host.woke_at is not None and self.now - host.woke_at > T:
+            if host.woke_at is not None and self.now - host.woke_at > T and self.dual_since is None:
                 self._mine(node).woke_at = None
             if host.frozen_at is None and host.guard + host.lag <= self.now:
                 self._off(node)
@@ -409,16 +416,21 @@ class World:
                 self._beat(node)
 
     def _look_who_runs(self) -> None:
-        """Raises DualRun where the service is up on two machines; but for T after one that was paused with its clock
-        goes on, that is measured instead."""
+        """Raises DualRun where the service is up on two machines; but where one of them was paused with its clock, and
+        went on less than T ago, that is measured instead, for as long as a lease may last and end."""
         up = [host for host in self.hosts if host.up and host.frozen_at is None]
         if len(up) < 2:
+            self.dual_since = None
             return
-        excused = [host.woke_at for host in up if host.woke_at is not None and self.now - host.woke_at <= T]
-        if len(up) - len(excused) < 2 and excused:
-            self.windows.add(self.now - min(excused))
-            return
-        raise DualRun(" and ".join(n for n, h in zip(self.config.nodes, self.hosts, strict=True) if h.up))
+        excused = sum(1 for host in up if host.woke_at is not None)
+        names = " and ".join(n for n, h in zip(self.config.nodes, self.hosts, strict=True) if h.up)
+        if self.dual_since is None:
+            if len(up) - excused > 1 or not excused:
+                raise DualRun(names)
+            self.dual_since = self.now
+        self.windows.add(self.now - self.dual_since)
+        if self.now - self.dual_since > LONGEST_WINDOW:
+            raise DualRun(f"{names}, for longer than any lease after a machine went on that was paused with its clock")
 
     def _beat(self, node: int) -> None:
         """A period's heartbeat, where the look at the time does nothing else: it commutes with all that may happen."""

@@ -20,6 +20,17 @@ from ha.fsm.service import Service
 from ha.simulation.coverage import WatchedEngine
 
 _COPIED = ("_busy", "_claims", "_pressing", "_switching", "_wakes")
+_COPIED_WITH_LEASES = (
+    "_ending",
+    "_freezing",
+    "_hard_at",
+    "_held",
+    "_lapsed",
+    "_mixed",
+    "_shared",
+    "_shared_once",
+    "_unproven_until",
+)
 
 
 class Probe(WatchedEngine):
@@ -73,7 +84,7 @@ class Probe(WatchedEngine):
         theirs["outgoing"] = Outgoing(
             mine.first, mine.sent.copy(), {index: told.copy() for index, told in mine.confirmed.items()}
         )
-        for name in ("_held", "_lapsed", "_freezing", "_ending", "_shared", "_unproven_until", "_shared_once"):
+        for name in _COPIED_WITH_LEASES:
             theirs[name] = self.__dict__[name].copy()
 
     def record(self) -> NodeRecord:
