@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from ha.services import edit
 from ha.services.action import DONE, FAILED, UNCLEAN, Action
 from ha.services.config import find, load, read, validate
 from ha.services.context import Context, Paths
@@ -19,11 +18,14 @@ from ha.services.journal import Journal
 from ha.services.links import launcher
 from ha.services.lock import WAIT_S, Busy, Lock
 from ha.services.log import Log
-from ha.services.monitor import Monitor, Outcome
 from ha.services.resource import Copier, Fencer, Resource
 from ha.services.runner import Runner
 from ha.services.service import Service
 from ha.services.state import State
+
+TYPE_CHECKING = False  # Type checkers take it for true, by its name.
+if TYPE_CHECKING:
+    from ha.services.monitor import Outcome
 
 REFUSED = (
     "this service is managed by a clusterware, thus direct service manipulation is disabled. "
@@ -209,8 +211,10 @@ class Manager:
             return DONE if resource.optional else FAILED
         return DONE
 
-    def monitor(self) -> Outcome:
+    def monitor(self) -> "Outcome":
         """``resource_monitor``: what is to become of the service. While another action goes on, nothing."""
+        from ha.services.monitor import Monitor, Outcome
+
         if self.service().maintenance:
             return Outcome()
         try:
@@ -264,17 +268,23 @@ class Manager:
         return path, validate(read(path), path, self.name)
 
     def get(self, param: str) -> str:
+        from ha.services import edit  # what writes files is slow to load: a start does without it
+
         path = find(self.paths, self.name)
         return edit.get_value(read(path), path, param)
 
     def set(self, param: str, value: str) -> list[str]:
         """Returns what is still wrong with the file, each in one line."""
+        from ha.services import edit
+
         path = find(self.paths, self.name)
         with self.locked("set"):
             return [problem.told(path) for problem in edit.set_value(path, self.name, param, value)]
 
     def unset(self, param: str) -> list[str]:
         """As ``set``."""
+        from ha.services import edit
+
         path = find(self.paths, self.name)
         with self.locked("unset"):
             return [problem.told(path) for problem in edit.unset_value(path, self.name, param)]

@@ -167,6 +167,7 @@ def test_an_address_comes_and_goes(nodes: Nodes, free: str) -> None:
     again = ip.ok("start")
     assert not again.activated
     assert "already up" in again.log
+    assert f"gratuitous ARP of {free}" in again.log, "the start before may have been killed before it said so"
     stopped = ip.ok("stop")
     assert "checking" in stopped.log
     assert "WARNING" not in stopped.log

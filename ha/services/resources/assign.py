@@ -34,6 +34,11 @@ def host_lock(ctx: Context, budget: Budget) -> Iterator[None]:
         os.close(fd)
 
 
+def load() -> None:
+    """Load what a change needs, which takes a while: best while there is something to wait for."""
+    import pyroute2  # noqa: F401
+
+
 def add(device: Device, assigned: Assigned) -> None:
     """One that is there already is fine. Raises ResourceError."""
     _change("add", device, assigned)

@@ -22,7 +22,7 @@ from ha.services.folders import replace_file
 from ha.services.keys import Key, Kind, Values
 from ha.services.resource import Resource
 from ha.services.resources.addresses import Address, Assigned, Device, devices, ipv6_flags
-from ha.services.resources.assign import add, host_lock, remove
+from ha.services.resources.assign import add, host_lock, load, remove
 from ha.services.resources.resolving import prefix_length, resolve
 from ha.services.resources.steps import Budget, until
 from ha.services.state import State, Status
@@ -93,7 +93,7 @@ class Ip(Resource):
         for address in absent:
             ctx.log.info(f"checking {address} availability")
         try:
-            found = probe.taken(device, absent, _macs(present))
+            found = probe.taken(device, absent, _macs(present), meanwhile=load)
         except OSError as error:
             raise ResourceError(
                 f"{self.device} cannot be asked who has an address: {error.strerror or error}"
@@ -110,8 +110,21 @@ class Ip(Resource):
         for each in wanted:
             if each not in absent:
                 ctx.log.info(f"{each.address} is already up on {self.device}")
-        if not absent:
-            return
+        # Also what an earlier start has added: it may have been killed before it said so.
+        added = self._remembered(ctx)
+        telling = [each.address for each in wanted if each in absent or each.address in added]
+        if absent:
+            self._add(ctx, device, absent, budget)
+        for address in telling:
+            how = "gratuitous ARP" if address.version == 4 else "unsolicited neighbour advertisement"
+            ctx.log.info(f"{how} of {address} on {self.device}")
+        try:
+            probe.announce(device, telling)
+        except OSError as error:
+            raise ResourceError(f"{self.device} cannot send: {error.strerror or error}") from None
+
+    def _add(self, ctx: Context, device: Device, absent: list[_Wanted], budget: Budget) -> None:
+        """Addresses that are not there yet, until they can be used."""
         adding = [Assigned(each.address, each.prefix or self._prefix_of(each.address, device)) for each in absent]
         with host_lock(ctx, budget):
             self.activated = True
@@ -120,13 +133,6 @@ class Ip(Resource):
                 ctx.log.info(f"ip addr add {new.address}/{new.prefix} dev {self.device}")
                 add(device, new)
         self._await_dad(adding, budget)
-        for new in adding:
-            how = "gratuitous ARP" if new.address.version == 4 else "unsolicited neighbour advertisement"
-            ctx.log.info(f"{how} of {new.address} on {self.device}")
-        try:
-            probe.announce(device, [each.address for each in adding])
-        except OSError as error:
-            raise ResourceError(f"{self.device} cannot send: {error.strerror or error}") from None
 
     def stop(self, ctx: Context) -> None:
         budget = Budget(self.timeout("stop"))

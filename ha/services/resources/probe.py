@@ -36,18 +36,23 @@ logging.getLogger("scapy").setLevel(logging.ERROR)  # it warns, when it is loade
 
 
 def taken(
-    device: Device, addresses: Collection[Address], own: Collection[bytes], rounds: int = PROBES
+    device: Device,
+    addresses: Collection[Address],
+    own: Collection[bytes],
+    rounds: int = PROBES,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> dict[Address, str]:
     """Which of the addresses somebody has, and who: its link-layer address, or its IP address where we asked by ICMP.
 
     ``own`` are the link-layer addresses of this machine, whose frames do not count. It takes ``rounds`` times
-    INTERVAL_S, less where all have answered. Raises OSError where the device cannot be used.
+    INTERVAL_S, less where all have answered. ``meanwhile`` is called while the neighbours think about the first probe:
+    the kernel keeps their answers. Raises OSError where the device cannot be used.
     """
     found: dict[Address, str] = {}
     for version, ask in ((4, _arp), (6, _solicit)):
         wanted = {address for address in addresses if address.version == version}
         if wanted and device.arp:
-            found |= ask(device, wanted, {mac.hex(":") for mac in own}, rounds)
+            found |= ask(device, wanted, {mac.hex(":") for mac in own}, rounds, meanwhile)
         elif wanted:
             found |= _echo(wanted, rounds)
     return found
@@ -88,7 +93,9 @@ def _announcements(device: Device, address: Address) -> list[bytes]:
     return [bytes(header / advertisement)]
 
 
-def _arp(device: Device, wanted: set[Address], own: set[str], rounds: int) -> dict[Address, str]:
+def _arp(
+    device: Device, wanted: set[Address], own: set[str], rounds: int, meanwhile: Callable[[], None]
+) -> dict[Address, str]:
     from scapy.layers.l2 import ARP, Ether
 
     mac = device.mac.hex(":")
@@ -108,10 +115,12 @@ def _arp(device: Device, wanted: set[Address], own: set[str], rounds: int) -> di
         probed = packet[ARP].pdst if sender == _UNSPECIFIED and packet[ARP].op == 1 else sender
         return str(probed), str(packet[ARP].hwsrc)
 
-    return _ask(device, _ETH_P_ARP, probes, answer, wanted, rounds)
+    return _ask(device, _ETH_P_ARP, probes, answer, wanted, rounds, meanwhile)
 
 
-def _solicit(device: Device, wanted: set[Address], own: set[str], rounds: int) -> dict[Address, str]:
+def _solicit(
+    device: Device, wanted: set[Address], own: set[str], rounds: int, meanwhile: Callable[[], None]
+) -> dict[Address, str]:
     from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, IPv6
     from scapy.layers.l2 import Ether
 
@@ -134,7 +143,7 @@ def _solicit(device: Device, wanted: set[Address], own: set[str], rounds: int) -
             return str(packet[ICMPv6ND_NS].tgt), str(packet.src)
         return None
 
-    return _ask(device, _ETH_P_IPV6, probes, answer, wanted, rounds)
+    return _ask(device, _ETH_P_IPV6, probes, answer, wanted, rounds, meanwhile)
 
 
 def _ask(
@@ -144,16 +153,19 @@ def _ask(
     answer: Callable[[bytes], tuple[str, str] | None],
     wanted: set[Address],
     rounds: int,
+    meanwhile: Callable[[], None],
 ) -> dict[Address, str]:
     """Send the probes ``rounds`` times, and listen for a while after each."""
     found: dict[Address, str] = {}
     texts = {str(address): address for address in wanted}
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol)) as wire:
         wire.bind((device.name, protocol))
-        for _ in range(rounds):
+        for number in range(rounds):
             for probe in probes:
                 wire.send(probe)
             until = time.monotonic() + INTERVAL_S
+            if number == 0:
+                meanwhile()
             while len(found) < len(wanted) and (left := until - time.monotonic()) > 0:
                 if not select.select([wire], [], [], left)[0]:
                     break

@@ -78,5 +78,5 @@ def test_a_folder_that_hangs_hides_no_block_device(tmp_path: Path) -> None:
     """losetup does not come back from a dead server: that is no answer, and the file is not asked for again."""
     program(tmp_path / "bin/losetup", SLOW)
     loop = make("disk#0", {"type": "loop", "file": "/no/such/file", "dev": "/dev/no/such", "status_timeout": "0.2"})
-    with pytest.raises(ResourceError, match="did not end in time|not done within"):
+    with pytest.raises(ResourceError, match=r"did not end in time|not done within"):
         loop.abort_check(context(tmp_path, env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}))
