@@ -49,14 +49,12 @@ def run(argv: Sequence[str], program: str = "", paths: Paths | None = None) -> i
     """As ``main``, but raises CliError. ``program``: what svcmgr was called as (``argv[0]``)."""
     program = program or sys.argv[0]
     try:
-        return _run(argv, program, called(program), paths or Paths())
+        return _run(argv, program, called(program), paths or Paths(), _Signals())
     except UsageError as error:
         error.code = _FAILED
         raise
     except ConfigError as error:
-        for line in str(error).splitlines():
-            complain(f"svcmgr: {line}")
-        return _FAILED
+        return _mistakes(error)
     except ServiceError as error:
         raise CliError(str(error)) from None
 
@@ -88,7 +86,7 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _run(argv: Sequence[str], program: str, name: Called, paths: Paths) -> int:
+def _run(argv: Sequence[str], program: str, name: Called, paths: Paths, told: "_Signals") -> int:
     options = _parser().parse_intermixed_args(argv)
     action = "stonith" if name.stonith else " ".join(options.action).replace("_", " ").lower()
     action = "resource_monitor" if action == "resource monitor" else action
@@ -102,7 +100,7 @@ def _run(argv: Sequence[str], program: str, name: Called, paths: Paths) -> int:
 
         watch(paths, os.uname().nodename, os.path.realpath(program))
     if not service and action in _OF_ALL:
-        return _of_all(argv, program, paths)
+        return _of_all(argv, program, paths, told)
     if not service:
         raise UsageError("say which service: -s SERVICE", USAGE)
     if action in ("get", "set", "unset") and not options.param:
@@ -115,7 +113,6 @@ def _run(argv: Sequence[str], program: str, name: Called, paths: Paths) -> int:
     from ha.services.log import Writer
     from ha.services.manager import ACTIONS, Manager, Options
 
-    told = _Signals()
     chosen = Options(
         force=options.force,
         cluster=options.cluster or name.cluster,
@@ -155,17 +152,32 @@ def _run(argv: Sequence[str], program: str, name: Called, paths: Paths) -> int:
     return 0
 
 
-def _of_all(argv: Sequence[str], program: str, paths: Paths) -> int:
-    """The same for every service, one after the other. The worst exit code; one that fails keeps no other from it."""
+def _of_all(argv: Sequence[str], program: str, paths: Paths, told: "_Signals") -> int:
+    """The same for every service, one after the other. The worst exit code; one that fails keeps no other from it.
+
+    A signal ends it at the service that it came at.
+    """
     worst = 0
-    for name in service_names(paths):
+    names = service_names(paths)
+    for number, name in enumerate(names):
         try:
-            code = run(["-s", name, *argv], program, paths)
-        except CliError as error:
+            code = _run(["-s", name, *argv], program, called(program), paths, told)
+        except ConfigError as error:
+            code = _mistakes(error)
+        except (ServiceError, CliError) as error:
             complain(f"svcmgr: {error}")
-            code = error.code
+            code = _FAILED
         worst = max(worst, code)
+        if told() and (left := names[number + 1 :]):
+            complain(f"svcmgr: a signal came: not done for {', '.join(left)}")
+            return max(worst, _FAILED)
     return worst
+
+
+def _mistakes(error: ConfigError) -> int:
+    for line in str(error).splitlines():
+        complain(f"svcmgr: {line}")
+    return _FAILED
 
 
 def _list(text: str) -> tuple[str, ...]:

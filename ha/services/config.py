@@ -43,6 +43,8 @@ SERVICE_KEYS = (
 _GROUP_SCOPES = ("nodes", "drpnodes")
 _RID = re.compile(r"([a-z][a-z0-9]*)(?:#([A-Za-z0-9_-]{1,32}))?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+"""A node's name: it becomes part of the names of files, and an argument of ssh."""
 _TAKEN = (".cluster", ".stonith", ".d", ".dir", *SUFFIXES)
 
 
@@ -166,6 +168,10 @@ def interpret(ini: Ini, path: str, name: str, host: str, launchers: bool = True)
     scopes = _Scopes(node, nodes, drpnodes)
     values = _typed(section, SERVICE_KEYS, scopes, False, problems)
     for entry in section.entries:
+        if entry.name.lower() in ("nodes", "drpnode", "drpnodes"):
+            wrong = [word for word in re.split(r"[\s,]+", entry.value) if word and not _NODE.fullmatch(word)]
+            text = "cannot be the name of a node: names are separated by blanks or commas"
+            problems += [Problem(entry.line, DEFAULT, f"{entry.name}: {word!r} {text}") for word in wrong]
         if entry.name.lower() == "autostart_node":
             strange = [word for word in values.words("autostart_node") if word not in nodes]
             problems += [Problem(entry.line, DEFAULT, f"autostart_node {word} is not one of nodes") for word in strange]

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -127,10 +128,9 @@ def test_some_actions_are_for_every_service(paths: Paths, capsys: pytest.Capture
     assert run(paths, "boot") == 1
 
 
-def test_a_signal_ends_an_action_between_resources(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes while a resource starts; that one is rolled back."""
-    path = Path(paths.etc, "web.env")
-    path.write_text(path.read_text() + "\n[fs#1]\nmnt = /b\n")
+@pytest.fixture
+def signalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """SIGTERM comes while a resource starts."""
     from tests.unit.services.drivers import InFolder
 
     plain = InFolder.start
@@ -142,12 +142,31 @@ def test_a_signal_ends_an_action_between_resources(paths: Paths, monkeypatch: py
     monkeypatch.setattr(InFolder, "start", start)
     before = signal.getsignal(signal.SIGTERM)
     try:
-        assert run(paths, "-s", "web", "start") == 1
+        yield
     finally:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, before)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.mark.usefixtures("signalled")
+def test_a_signal_ends_an_action_between_resources(paths: Paths) -> None:
+    path = Path(paths.etc, "web.env")
+    path.write_text(path.read_text() + "\n[fs#1]\nmnt = /b\n")
+    assert run(paths, "-s", "web", "start") == 1
     assert not [name for name in os.listdir(paths.run) if name.endswith(".up")]
     log = Path(paths.log, "web.log").read_text()
     assert "'start' action stopped on execution error: a signal came" in log
     assert "trying to rollback start on fs#0\n" in log
+
+
+@pytest.mark.usefixtures("signalled")
+def test_a_signal_ends_the_action_on_all_services(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C once, not once for each of them."""
+    host = os.uname().nodename
+    for name in ("alpha", "beta", "web"):
+        text = f"[DEFAULT]\nnodes = {host}\nautostart_node = {host}\n\n[fs#0]\nmnt = /a\n[fs#1]\nmnt = /b\n"
+        Path(paths.etc, f"{name}.env").write_text(text)
+    assert run(paths, "boot") == 1
+    assert capsys.readouterr().err == "svcmgr: a signal came: not done for beta, web\n"
+    assert not os.path.exists(f"{paths.log}/beta.log")

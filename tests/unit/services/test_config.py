@@ -80,6 +80,8 @@ def test_an_agents_parameters_are_kept_as_they_are() -> None:
             HEAD + "[fs#0]\nmnt@node3 = /a\nmnt = /a\n",
             ["web.env:5: [fs#0] mnt@node3: node3 is not a node of this service"],
         ),
+        ("[DEFAULT]\nnodes = node1; node2\n", ["web.env:2: [DEFAULT] nodes: 'node1;' cannot be the name of a node"]),
+        ("[DEFAULT]\ndrpnode = -oProxy\n", ["web.env:2: [DEFAULT] drpnode: '-oProxy' cannot be the name of a node"]),
         ("[DEFAULT]\nnodes@node1 = node1\n", ["web.env:2: [DEFAULT] nodes@node1: nodes is the same on all nodes"]),
         (HEAD + "autostart_node = node3\n", ["web.env:4: [DEFAULT] autostart_node node3 is not one of nodes"]),
         (HEAD + "[fs#0]\nmnt@node1 = /a\nmnt@drpnodes = /a\n", ["web.env:4: [fs#0] mnt is missing on node2"]),
