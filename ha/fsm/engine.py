@@ -289,6 +289,10 @@ class Engine(Hearing):
                     told.append(f"SPLIT BRAIN: {name} is {here} and {there}: stop it on one of them now")
         return told + [text for peer in self.peers.values() if (text := jeopardy(peer))]
 
+    def abandoned(self) -> list[str]:
+        """Services that a lease covers and that are not known to be stopped here: nmond must not end without them."""
+        return [f"{name} is {self.services[name].state.name}" for name in {**self._held, **self._lapsed}]
+
     def objections(self, config: ClusterConfig) -> list[str]:
         """Why a new configuration cannot be taken while running; empty where it can."""
         told = []

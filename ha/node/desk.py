@@ -249,7 +249,8 @@ class FrontDesk:
     def left(self) -> None:
         """The node has left: the last word to those who asked for it."""
         for client in self._leaving:
-            client.say({"final": True, "ok": True, "text": "left the cluster; nmond ends"})
+            text, abandoned = "left the cluster; nmond ends", self._node.abandoned
+            client.say({"final": True, "ok": True, "text": text, "abandoned": abandoned})
         self._leaving.clear()
 
     def _restart(self, client: Client, request: dict[str, Any]) -> None:

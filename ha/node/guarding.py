@@ -208,6 +208,15 @@ class Guarding:
                 f"unless another nmond renews the lease within {max(0.0, page.until - self._loop.clock()):.1f} s"
             )
 
+    def outlook(self) -> str:
+        """For people: what becomes of this machine where nmond ends now; empty: nothing."""
+        page, plan = self._page, self._plan
+        if page is None or plan is None or page.until == float("inf"):
+            return ""
+        left = max(0.0, page.until - self._loop.clock())
+        what = {"reboot": "this machine is rebooted", "command": "fence_command runs", "stop": "nothing ends it"}
+        return f"{what[plan.mode]} in {left:.1f} s (self_fence = {plan.mode}) unless nmond is started again before that"
+
     @property
     def pid(self) -> int:
         """Of the guardian; 0: none runs."""

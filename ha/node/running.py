@@ -329,12 +329,21 @@ class Node:
     def left(self) -> None:
         """The message that says so is handed over now."""
         self._hand_over_message()
-        self.log.notice("this node has left the cluster: none of its services runs here")
+        if self.abandoned:
+            self.log.error(f"this node has left the cluster, but {self.abandoned}")
+        else:
+            self.log.notice("this node has left the cluster")
         self._farewells = FAREWELLS - 1
         self._farewell_until = self.loop.clock() + FAREWELL_LIMIT_S
         self.loop.after(FAREWELL_GAP_S, self._farewell)
 
     # -------------------------------------------------------------------------------------------- leaving
+
+    @property
+    def abandoned(self) -> str:
+        """What could not be stopped here, and what comes of it; empty: nothing that a lease covers is left."""
+        left = self.driver.engine.abandoned()
+        return f"{', '.join(left)} and may still run here: {self.guarding.outlook()}" if left else ""
 
     def leave(self) -> None:
         """Give every service up, say that we left, then call ``finished``."""

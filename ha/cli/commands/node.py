@@ -74,15 +74,19 @@ def _restart(place: "Layout") -> int:
 
 
 def _stop(place: "Layout", timeout_s: int) -> int:
-    """Services stopped while the heartbeats run, "left" said, nmond gone: or, after ``timeout_s``, nmond ended."""
+    """Services stopped while the heartbeats run, "left" said, nmond gone: or, after ``timeout_s``, nmond ended.
+
+    Not 0 where something that a lease covers could not be stopped: it ends with the machine."""
     deadline = time.monotonic() + timeout_s
     progress = Progress()
+    abandoned = ""
     try:
         # A wait of a second at most for each line: the deadline is looked at in between.
         for answer in converse(place, {"op": "stop"}, 1.0, idle=lambda: _check(deadline, timeout_s)):
             if answer.get("final"):
                 if not answer.get("ok"):
                     raise Refused(str(answer.get("text") or "nmond refuses to stop, and gives no reason"))
+                abandoned = str(answer.get("abandoned") or "")
             else:
                 progress.show(f"{answer.get('service', '')}: {answer.get('text', '')}")
     except NotRunning:
@@ -106,12 +110,14 @@ def _stop(place: "Layout", timeout_s: int) -> int:
         return 0
     finally:
         progress.clear()
+    if abandoned:
+        complain(f"ezha node stop: {abandoned}")
     if not wait_until_gone(place, GONE_TIMEOUT_S):
         complain(
             f"ezha node stop: nmond said that it had left, and did not end in {GONE_TIMEOUT_S:g} s; ended by force"
         )
         kill_node(place)
-    return 0
+    return EXIT_FAILED if abandoned else 0
 
 
 class _Late(CliError):

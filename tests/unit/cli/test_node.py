@@ -83,6 +83,15 @@ def test_stop_of_a_node_that_leaves(run_dir: str, capsys: pytest.CaptureFixture[
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_stop_that_leaves_something_under_a_lease_says_what_comes_of_it(
+    run_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "web is STOP_FAILED and may still run here: this machine is rebooted in 8.4 s"
+    with fake.nmond(run_dir, {"stop": fake.final(text="left", abandoned=text)}):
+        assert ezha.main(["node", "stop"]) == 1
+    assert capsys.readouterr() == ("", f"ezha node stop: {text}\n")
+
+
 def test_stop_of_a_stopped_node_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
     assert ezha.main(["node", "stop"]) == 0
     assert capsys.readouterr() == ("", "")

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from ha.fsm import evidence, timing
-from ha.fsm.events import Arbitrated, Command, ConfirmDown, Fenced, Guarded, SlotRead, SlotView
+from ha.fsm.events import Arbitrated, Command, ConfirmDown, Fenced, Guarded, Leave, SlotRead, SlotView
 from ha.fsm.lapse import Lapses
+from ha.fsm.lease import FOREVER
 from ha.fsm.standing import Standings
 from ha.fsm.states import Action, Promise, State
 from ha.fsm.timing import DRIFT, Timing
@@ -232,6 +233,18 @@ def test_a_disk_proven_once_is_proven_again_by_our_own_last_message():
     cluster.power_off("node2")
     cluster.restart("node1", boot=True)
     assert watch(cluster, 2 * T)[-1][1][0] == "STARTED"
+
+
+@pytest.mark.parametrize(("code", "abandoned"), [(0, []), (1, ["web is STOP_FAILED"])])
+def test_a_node_that_leaves_knows_what_it_leaves_under_a_lease(code: int, abandoned: list[str]):
+    cluster = leased()
+    cluster.stopping = code
+    cluster.feed("node1", Leave())
+    cluster.run(0.5)
+    node1 = cluster.hosts["node1"].engine
+    assert node1.left
+    assert node1.abandoned() == abandoned
+    assert (node1._guard_time() < FOREVER) is bool(abandoned)
 
 
 def test_nmond_that_comes_back_after_its_lease_stops_what_it_finds():

@@ -562,7 +562,9 @@ class TestGuarding:
     def test_a_guardian_with_something_to_guard_stays_and_that_is_told(self, node: Node) -> None:
         node.begin(COMMAND)
         node.until(lambda: node.told == [Promise.COMMAND])
+        assert node.guarding.outlook() == ""
         node.guarding.until(node.loop.clock() + 1000.0)
+        assert "fence_command runs in 1000.0 s" in node.guarding.outlook()
         node.guarding.close()
         pid = node.guarding.pid
         os.kill(pid, signal.SIGTERM)
