@@ -11,7 +11,7 @@ import contextlib
 import ipaddress
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -110,9 +110,10 @@ class Ip(Resource):
         for each in wanted:
             if each not in absent:
                 ctx.log.info(f"{each.address} is already up on {self.device}")
-        # Also what an earlier start has added: it may have been killed before it said so.
-        added = self._remembered(ctx)
-        telling = [each.address for each in wanted if each in absent or each.address in added]
+        untold = self._untold(ctx)  # by a start that was killed before it came so far
+        telling = [each.address for each in wanted if each in absent or each.address in untold]
+        if not telling:
+            return
         if absent:
             self._add(ctx, device, absent, budget)
         for address in telling:
@@ -122,13 +123,18 @@ class Ip(Resource):
             probe.announce(device, telling)
         except OSError as error:
             raise ResourceError(f"{self.device} cannot send: {error.strerror or error}") from None
+        try:
+            self._remember(ctx, self._remembered(ctx))
+        except ResourceError as error:  # the next start announces them once more, no worse
+            ctx.log.warning(str(error))
 
     def _add(self, ctx: Context, device: Device, absent: list[_Wanted], budget: Budget) -> None:
         """Addresses that are not there yet, until they can be used."""
         adding = [Assigned(each.address, each.prefix or self._prefix_of(each.address, device)) for each in absent]
         with host_lock(ctx, budget):
             self.activated = True
-            self._remember(ctx, {*self._remembered(ctx), *(each.address for each in adding)})
+            new_ones = {each.address for each in adding}
+            self._remember(ctx, {*self._remembered(ctx), *new_ones}, {*self._untold(ctx), *new_ones})
             for new in adding:
                 ctx.log.info(f"ip addr add {new.address}/{new.prefix} dev {self.device}")
                 add(device, new)
@@ -263,23 +269,35 @@ class Ip(Resource):
         return f"{ctx.paths.run}/{ctx.service}.{self.rid}.addresses"
 
     def _remembered(self, ctx: Context) -> set[Address]:
+        """What starts have added."""
+        return set(self._record(ctx))
+
+    def _untold(self, ctx: Context) -> set[Address]:
+        """What a start has added, and no start has announced yet."""
+        return {address for address, told in self._record(ctx).items() if not told}
+
+    def _record(self, ctx: Context) -> dict[Address, bool]:
+        """Each address, and whether it was announced."""
         try:
             with open(self._memory(ctx), "rb") as file:
-                return {ipaddress.ip_address(text) for text in json.loads(file.read(_MAX_MEMORY))}
+                found = json.loads(file.read(_MAX_MEMORY))
+            if not isinstance(found, dict):
+                found = dict.fromkeys(found, True)  # of a version that noted no more
+            return {ipaddress.ip_address(text): bool(told) for text, told in found.items()}
         except FileNotFoundError:
-            return set()
+            return {}
         except (OSError, ValueError, TypeError) as error:
             ctx.log.warning(f"{self._memory(ctx)} cannot be read: {error}")
-            return set()
+            return {}
 
-    def _remember(self, ctx: Context, addresses: set[Address]) -> None:
+    def _remember(self, ctx: Context, addresses: set[Address], untold: Collection[Address] = ()) -> None:
         path = self._memory(ctx)
         try:
             if not addresses:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
                 return
-            replace_file(path, json.dumps(sorted(str(address) for address in addresses)))
+            replace_file(path, json.dumps({str(each): each not in untold for each in sorted(addresses, key=str)}))
         except OSError as error:
             raise ResourceError(f"{path} cannot be written: {error.strerror or error}") from None
 
