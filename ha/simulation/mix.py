@@ -14,7 +14,7 @@ from ha.simulation.lapsing import lapse
 from ha.simulation.moments import moment
 from ha.simulation.place import Place, tenth
 from ha.simulation.plan import BESIDE, DISK_FAULTS, SHAPES, Fault, Plan
-from ha.simulation.promises import FULL, Cover, within
+from ha.simulation.promises import FULL, MOMENTS, Cover, within
 from ha.simulation.settings import Setting
 
 SECONDS = 600.0
@@ -279,6 +279,8 @@ def draw_plan(
     ``protection``: where it is not to be what the paths allow. ``mix``, ``cover``: ``ha.simulation.promises``."""
     draw = Draw(f"{seed}/mix")
     made = setting if setting is not None else draw.weighted(_BESIDE if rules in BESIDE else _SETTINGS)
+    if mix == MOMENTS:
+        made, only = replace(made, nodes=2, services=1, protection="none"), ("moment",)
     if protection:
         made = replace(made, protection=protection)
     own = bool(nodes)
@@ -299,7 +301,8 @@ def draw_plan(
         if rules in BESIDE and name in _NOT_BESIDE:
             continue
         names.append(name)
-        for _ in range(max(1, round(draw.whole(1, most) * seconds / SECONDS))):
+        often = draw.whole(most, 2 * most) if mix == MOMENTS else draw.whole(1, most)
+        for _ in range(max(1, round(often * seconds / SECONDS))):
             faults += make(place)
     faults.sort(key=lambda fault: fault.at)
     noise = (

@@ -14,8 +14,11 @@ from ha.simulation.plan import Fault
 
 FULL: Final = "full"
 PAUSES: Final = "pauses"
-MIXES: Final = (FULL, PAUSES)
-"""``full``: all that the promise covers. ``pauses``: whole machines pause with their watchdog, which it does not."""
+MOMENTS: Final = "moments"
+MIXES: Final = (FULL, PAUSES, MOMENTS)
+"""``full``: all that the promise covers. ``pauses``: whole machines pause with their watchdog, which it does not.
+``moments``: nothing but trouble that comes in the middle of a claim, twice as much of it, on two nodes without a lease:
+what ``explore`` reaches is reached so in the fewest histories."""
 _WHOLE: Final = frozenset({"pause-machine", "pause-processes", "freeze-machine", "suspend-machine"})
 _SUSPENDS: Final = ("suspend-machine", "freeze-machine")
 

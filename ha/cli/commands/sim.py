@@ -140,7 +140,10 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     _add_rules(parser)
     _add_conf(parser)
     parser.add_argument(
-        "--mix", choices=MIXES, default=FULL, help="pauses: whole machines pause, and their watchdogs with them"
+        "--mix",
+        choices=MIXES,
+        default=FULL,
+        help="pauses: whole machines pause, their watchdogs with them; moments: nothing but trouble in the middle of claims",
     )
     parser.add_argument(
         "--setting", metavar="WORDS", help="the cluster, for example: 'nodes=3 timeout=2 paths=net+dio services=2'"
