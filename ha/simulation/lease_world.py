@@ -8,10 +8,9 @@ What is modelled, and what is not:
 
 * All clocks are equal. T is 5 s and a period is T/5. Time goes on from one deadline to the next, on a grid of T/20:
   what is due in between is met up to T/20 late. At one moment everything happens in every order.
-* A message that tells others something new is written to the slot, and looked at by the others, as steps of their own,
-  in every order with all else; one that only says that its sender lives goes all this way at once where nobody claims
-  or misses anything. A write is done and confirmed before the next one begins, and before time goes on; it may hang (a
-  fault), and is then done or lost at any later moment.
+* A message that tells others something new is written to the slot as a step of its own, in every order with all else;
+  one that only says that its sender lives is in the slot at once. A write is done and confirmed before the next one
+  begins, and before time goes on; it may hang (a fault), and is then done or lost at any later moment.
 * A look reads what is in the slot at that moment, or fails where the disk is cut, and is told to nmond, which takes it
   in next.
 * Either direction of the network, and each node's disk, is cut or mended by a fault each. A message on the network
@@ -21,7 +20,23 @@ What is modelled, and what is not:
 * A pause stops nmond, from its last look at the time, for up to 2 T, while clock, disk, scripts and guardian go on. A
   crash ends nmond between two steps; it begins again at once. A power-off, and the guardian, end the machine; it boots
   at any later moment, or never.
-  Pauses of a whole machine with its clock are not modelled (docs/safety.md, "Assumptions").
+* Asked for by name: *freeze* pauses a whole machine for up to 2 T, guardian, scripts and clock included; what the
+  network brings meanwhile is lost, a write under way may still be done. No lease can tell: for how long the service is
+  then up on two is measured, and wrong is only what lasts longer than a lease can. *order*: an operator freezes what
+  runs, or unfreezes it. *alone*: a machine that is off comes back with another disk than all others have.
+
+Two things are done at once, though other steps could come in between, because they commute with them:
+
+* A period's heartbeat with its looks (``_beat``), where nothing else is due, nothing is on its way to a disk, and all
+  are at rest: every node that could claim either misses nobody, or hears one that runs the service and so does not.
+* All looks that are due (``_look_at_all``), where nobody claims, no claim is on its way to a disk, and every node that
+  could claim hears one that runs the service. Such a look can only renew the lease of what runs, to the same moment
+  whenever within this one it is done; or show what the next look shows, too. What a fault between a write and its look
+  would leave is weaker than what it leaves after it: an older lease, and the same message in the slot.
+
+Neither is proven for every detail (of two heartbeats at one moment the second acknowledges the first), so both are
+tested: without them the same states are reached (tests/simulation/test_lease_search.py). Nodes are not interchanged:
+rank makes each of them another one.
 """
 
 from collections import Counter
