@@ -143,7 +143,7 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         "--mix",
         choices=MIXES,
         default=FULL,
-        help="pauses: whole machines pause, their watchdogs with them; moments: nothing but trouble in the middle of claims",
+        help="pauses: whole machines pause, their watchdogs with them; moments: trouble in the middle of claims alone",
     )
     parser.add_argument(
         "--setting", metavar="WORDS", help="the cluster, for example: 'nodes=3 timeout=2 paths=net+dio services=2'"
