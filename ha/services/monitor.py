@@ -89,16 +89,25 @@ class Monitor:
                 return False
             except (ServiceError, OSError) as error:
                 ctx.log.error(str(error))
-            if self._comes_up(resource):
+            up = self._comes_up(resource)
+            if self._given_up():
+                ctx.log.info("no further restart: the service is not to run here any more")
+                return True
+            if up:
                 ctx.log.info("is up again")
                 return True
         return False
+
+    def _given_up(self) -> bool:
+        """Whether the service was told to stop meanwhile: its stop waits for our lock, and not for ever."""
+        self._service.forget()
+        return not self._runs_here()
 
     def _comes_up(self, resource: Resource) -> bool:
         """Within ``restart_delay``, which is also the time between two restarts."""
         left = resource.values.seconds("restart_delay")
         while self._look(resource).lost:
-            if left <= 0:
+            if left <= 0 or self._given_up():
                 return False
             self._sleep(min(_POLL_S, left))
             left -= _POLL_S

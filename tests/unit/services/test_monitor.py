@@ -210,3 +210,18 @@ def test_nothing_is_restarted_beside_a_command_that_nobody_could_end(clocked: Cl
     clocked.app.error = StillRunning
     assert clocked.look() == LOST
     assert clocked.world.done == ["stop app#0"]
+
+
+def test_a_service_that_is_told_to_stop_is_not_kept_waiting(clocked: Clocked) -> None:
+    """The stop waits for the lock of the look: no further restart, no long delay, and nothing for monitor_action."""
+    clocked.app.values = Values({"restart": 5, "restart_delay": 300.0})
+    clocked.app.fails = {"start"}
+
+    def stopping(seconds: float) -> None:
+        clocked.slept += seconds
+        clocked.heart.state = State.WARN
+
+    clocked._sleep = stopping  # type: ignore[method-assign]
+    assert clocked.look() == Outcome()
+    assert clocked.world.done == ["stop app#0", "start app#0"]
+    assert clocked.slept < 1
