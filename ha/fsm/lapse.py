@@ -85,6 +85,9 @@ class Lapses(Conduct):
             self._put(name, replace(service, job=replace(job, killed=2, deadline=deadline)))
         paths = tuple(text for peer in self._others(service) for text in peer.describe_paths(now))
         self._trigger(name, Trigger.LAPSE, now, Facts(busy=job is not None), why=why, evidence=paths)
+        if self.services[name].state is State.STOPPED and name in self._held:
+            # A claim of its own is withdrawn, of a service of which parts were left by a stop that failed.
+            self._trigger(name, Trigger.LAPSE, now, why=why, evidence=paths)
 
     def _end_machine(self, name: str, now: float) -> None:
         """Rule 4: it was not stopped in time."""

@@ -161,6 +161,9 @@ class Standings(Ledger):
             "unproven": [[index, seq] for index, seq in self._unproven_until.items()],
             "before": self._before,
             "shared_once": sorted(self._shared_once),
+            "mixed": list(self._mixed),
+            "ending": list(self._ending),
+            "fencing": {node: list(again) for node, again in self._fencing.items()},
             "hard_at": dict(self._hard_at),
             "strays_end": None if self._strays_end == FOREVER else self._strays_end,
             "wanted": [name for name, want in self._wanted.items() if want],
@@ -188,6 +191,9 @@ class Standings(Ledger):
         self._unproven_until = {int(index): int(seq) for index, seq in plain["unproven"]}
         self._before = int(plain["before"])
         self._shared_once = set(plain["shared_once"])
+        self._mixed = {int(index): None for index in plain["mixed"]}
+        self._ending = {str(name): None for name in plain["ending"]}
+        self._fencing = {str(node): (float(at), int(tries)) for node, (at, tries) in plain["fencing"].items()}
         self._hard_at = {str(name): float(at) for name, at in plain["hard_at"].items()}
         ending = plain["strays_end"]
         self._strays_end = FOREVER if ending is None else float(ending)

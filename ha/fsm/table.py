@@ -521,7 +521,7 @@ _RULES: list[Row] = [
     # ------------------------------------------------------------------ the lease
     *_go(S.START_READY, T.LAPSE, S.STOPPED, "claim withdrawn: {why}", None, Do.NOTHING, Mark.THAW),
     *_go(
-        (S.STARTED, S.STARTING, S.STOP_FAILED, S.START_FAILED),
+        (S.STARTED, S.STARTING, S.STOP_FAILED, S.START_FAILED, S.STOPPED),
         T.LAPSE,
         S.STOPPING,
         "{why}; its running script is killed first",
@@ -530,7 +530,7 @@ _RULES: list[Row] = [
         Mark.UNCLEAN,
     ),
     *_go(
-        (S.FROZEN_START, S.UNKNOWN),
+        (S.FROZEN_START, S.UNKNOWN, S.FROZEN_STOP),
         T.LAPSE,
         S.STOPPING,
         "{why}; its running script is killed first, and it ends frozen",
@@ -570,6 +570,16 @@ _RULES: list[Row] = [
         Mark.THAW,
     ),
     *_go(S.STOPPING, T.LAPSE, S.STOPPING, "{why}: emergency stop", None, Do.STOP),
+    *_go(S.STOPPED, T.LAPSE, S.STOPPING, "{why}: emergency stop, for parts may be up", None, Do.STOP),
+    *_go(
+        S.FROZEN_STOP,
+        T.LAPSE,
+        S.STOPPING,
+        "{why}: emergency stop, for parts may be up; it ends frozen",
+        None,
+        Do.STOP,
+        Mark.FREEZE,
+    ),
     *_go(S.STARTED, T.LEAVE, S.STOPPING, "this node leaves the cluster", None, Do.STOP, Mark.THAW),
     *_go(S.START_READY, T.LEAVE, S.STOPPED, "this node leaves the cluster: claim withdrawn"),
     *_go((S.STARTING, S.STOPPING), T.LEAVE, None, "its script is running: waited for"),

@@ -164,6 +164,34 @@ def test_a_stop_that_fails_ends_with_the_machine_at_the_hard_deadline():
     assert cluster.states()[1] == "STARTED"
 
 
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize("state", [S.FROZEN_STOP, S.STOPPED, S.START_READY])
+def test_what_a_failed_stop_left_is_stopped_before_the_machine_is_ended(state: State, code: int):
+    """An operator put the failure aside, and its controller does not say that it is down: a lapse stops it once more.
+
+    Twin: only where that fails, too, the machine has to go."""
+    cluster = leased()
+    cluster.stopping = 1
+    cluster.ask("node1", Action.STOP)
+    cluster.run(1)
+    cluster.ask("node1", Action.FREEZE_STOP)
+    cluster.run(1)
+    node1 = cluster.hosts["node1"]
+    if state is S.START_READY:
+        cluster.ask("node2", Action.FREEZE_STOP)  # else it is given time for a claim of its own
+        cluster.run(1)
+    if state is not S.FROZEN_STOP:
+        cluster.ask("node1", Action.UNFREEZE)
+    cut_networks(cluster)
+    cut_disk(cluster, *NODES)
+    assert (node1.state(), node1.engine.services["web"].record.unclean) == (state, True)
+    cluster.stopping = code
+    cluster.run(Timing(T).lease + 0.5)
+    assert node1.story()[-1] == ("STOP_FAILED" if code else "FROZEN_STOP" if state is S.FROZEN_STOP else "STOPPED")
+    cluster.run(T)
+    assert bool(node1.fenced) is bool(code)
+
+
 def test_the_guard_is_told_before_a_start_and_let_go_after_the_stop():
     cluster = leased()
     host = cluster.hosts["node1"]
