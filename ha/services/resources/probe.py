@@ -1,8 +1,8 @@
 """Whether somebody on the network has an address already, and telling all that it is here now.
 
 ARP by RFC 5227 (IPv4 address conflict detection), neighbour solicitation by RFC 4862 (section 5.4) for IPv6, and an
-ICMP echo where a device has no neighbours to ask. The frames are scapy's; it is slow to load, so only starts and
-stops use this module.
+ICMP echo where a device has no neighbours to ask. The frames of IPv6 and ICMP are scapy's, which is slow to load: so
+those of ARP, which nearly every start needs, are ``ha.services.resources.arp``'s.
 
 RFC 5227 has a host listen for seven seconds, for it may be the first of hundreds on a slow net. A failover has no such
 time: three probes a fifth of a second apart find any neighbour that is awake, and one that is not could not be found
@@ -17,18 +17,15 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterable
 
+from ha.services.resources import arp
 from ha.services.resources.addresses import Address, Device
 
 PROBES = 3
 INTERVAL_S = 0.2
 _ANNOUNCEMENTS = 3
 _ANNOUNCE_INTERVAL_S = 0.05
-_ETH_P_ARP = 0x0806
 _ETH_P_IPV6 = 0x86DD
 _FRAME = 2048
-_UNSPECIFIED = "0.0.0.0"  # noqa: S104 - sent as an address, bound to nowhere
-_NOBODY = "00:00:00:00:00:00"
-_BROADCAST = "ff:ff:ff:ff:ff:ff"
 _ALL_NODES_MAC = "33:33:00:00:00:01"
 _ALL_NODES = "ff02::1"
 
@@ -52,7 +49,7 @@ def taken(
     for version, ask in ((4, _arp), (6, _solicit)):
         wanted = {address for address in addresses if address.version == version}
         if wanted and device.arp:
-            found |= ask(device, wanted, {mac.hex(":") for mac in own}, rounds, meanwhile)
+            found |= ask(device, wanted, own, rounds, meanwhile)
         elif wanted:
             found |= _echo(wanted, rounds)
     return found
@@ -61,8 +58,7 @@ def taken(
 def announce(device: Device, addresses: Iterable[Address]) -> None:
     """Tell the neighbours that these addresses are here: gratuitous ARP, unsolicited neighbour advertisement.
 
-    Both forms of ARP, request and reply: some neighbours learn from one only (RFC 5227, section 3). Said more than
-    once, for a lost frame would leave a neighbour sending to the node that failed. Raises OSError.
+    Said more than once, for a lost frame would leave a neighbour sending to the node that failed. Raises OSError.
     """
     frames = [frame for address in addresses for frame in _announcements(device, address)]
     if not frames or not device.arp:
@@ -77,54 +73,31 @@ def announce(device: Device, addresses: Iterable[Address]) -> None:
 
 
 def _announcements(device: Device, address: Address) -> list[bytes]:
-    from scapy.layers.l2 import ARP, Ether
+    if isinstance(address, ipaddress.IPv4Address):
+        return arp.announcements(device.mac, address)
+    from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
+    from scapy.layers.l2 import Ether
 
     mac, text = device.mac.hex(":"), str(address)
-    if address.version == 4:
-        frame = Ether(src=mac, dst=_BROADCAST)
-        return [
-            bytes(frame / ARP(op="who-has", hwsrc=mac, psrc=text, hwdst=_NOBODY, pdst=text)),
-            bytes(frame / ARP(op="is-at", hwsrc=mac, psrc=text, hwdst=_BROADCAST, pdst=text)),
-        ]
-    from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6
-
     advertisement = ICMPv6ND_NA(tgt=text, R=0, S=0, O=1) / ICMPv6NDOptDstLLAddr(lladdr=mac)
     header = Ether(src=mac, dst=_ALL_NODES_MAC) / IPv6(src=text, dst=_ALL_NODES, hlim=255)
     return [bytes(header / advertisement)]
 
 
 def _arp(
-    device: Device, wanted: set[Address], own: set[str], rounds: int, meanwhile: Callable[[], None]
+    device: Device, wanted: set[Address], own: Collection[bytes], rounds: int, meanwhile: Callable[[], None]
 ) -> dict[Address, str]:
-    from scapy.layers.l2 import ARP, Ether
-
-    mac = device.mac.hex(":")
-    frame = Ether(src=mac, dst=_BROADCAST)
-    asking = ARP(op="who-has", hwsrc=mac, psrc=_UNSPECIFIED, hwdst=_NOBODY)
-    probes = []
-    for each in wanted:
-        asking.pdst = str(each)
-        probes.append(bytes(frame / asking))
-
-    def answer(frame: bytes) -> tuple[str, str] | None:
-        """Whoever sends from the address has it; whoever probes for it is about to take it (RFC 5227, 2.1.1)."""
-        packet = Ether(frame)
-        if ARP not in packet or packet[ARP].ptype != 0x0800 or packet[ARP].hwsrc in own:
-            return None
-        sender = packet[ARP].psrc
-        probed = packet[ARP].pdst if sender == _UNSPECIFIED and packet[ARP].op == 1 else sender
-        return str(probed), str(packet[ARP].hwsrc)
-
-    return _ask(device, _ETH_P_ARP, probes, answer, wanted, rounds, meanwhile)
+    probes = [arp.probe(device.mac, each) for each in wanted if isinstance(each, ipaddress.IPv4Address)]
+    return _ask(device, arp.ETHERTYPE, probes, lambda frame: arp.claimed(frame, own), wanted, rounds, meanwhile)
 
 
 def _solicit(
-    device: Device, wanted: set[Address], own: set[str], rounds: int, meanwhile: Callable[[], None]
+    device: Device, wanted: set[Address], own: Collection[bytes], rounds: int, meanwhile: Callable[[], None]
 ) -> dict[Address, str]:
     from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, IPv6
     from scapy.layers.l2 import Ether
 
-    mac = device.mac.hex(":")
+    mac, ours = device.mac.hex(":"), {each.hex(":") for each in own}
     probes = []
     for each in wanted:
         last = int(each) & 0xFFFFFF
@@ -133,14 +106,14 @@ def _solicit(
         header = Ether(src=mac, dst=to) / IPv6(src="::", dst=str(group), hlim=255)
         probes.append(bytes(header / ICMPv6ND_NS(tgt=str(each))))
 
-    def answer(frame: bytes) -> tuple[str, str] | None:
+    def answer(frame: bytes) -> tuple[Address, str] | None:
         packet = Ether(frame)
-        if IPv6 not in packet or packet[IPv6].hlim != 255 or packet.src in own:
+        if IPv6 not in packet or packet[IPv6].hlim != 255 or packet.src in ours:
             return None  # a hop limit below 255 means that it came from beyond the link (RFC 4861, 7.1)
         if ICMPv6ND_NA in packet:
-            return str(packet[ICMPv6ND_NA].tgt), str(packet.src)
+            return ipaddress.IPv6Address(packet[ICMPv6ND_NA].tgt), str(packet.src)
         if ICMPv6ND_NS in packet and packet[IPv6].src == "::":
-            return str(packet[ICMPv6ND_NS].tgt), str(packet.src)
+            return ipaddress.IPv6Address(packet[ICMPv6ND_NS].tgt), str(packet.src)
         return None
 
     return _ask(device, _ETH_P_IPV6, probes, answer, wanted, rounds, meanwhile)
@@ -150,14 +123,13 @@ def _ask(
     device: Device,
     protocol: int,
     probes: Iterable[bytes],
-    answer: Callable[[bytes], tuple[str, str] | None],
+    answer: Callable[[bytes], tuple[Address, str] | None],
     wanted: set[Address],
     rounds: int,
     meanwhile: Callable[[], None],
 ) -> dict[Address, str]:
     """Send the probes ``rounds`` times, and listen for a while after each."""
     found: dict[Address, str] = {}
-    texts = {str(address): address for address in wanted}
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol)) as wire:
         wire.bind((device.name, protocol))
         for number in range(rounds):
@@ -170,8 +142,8 @@ def _ask(
                 if not select.select([wire], [], [], left)[0]:
                     break
                 said = answer(wire.recv(_FRAME))
-                if said is not None and said[0] in texts:
-                    found[texts[said[0]]] = said[1]
+                if said is not None and said[0] in wanted:
+                    found[said[0]] = said[1]
             if len(found) == len(wanted):
                 break
     return found
