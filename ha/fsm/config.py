@@ -113,7 +113,8 @@ class ClusterConfig:
 
     @property
     def paths_digest(self) -> int:
-        return paths_digest(p.text for p in self.paths)
+        # Lines of one node are acknowledged by their place among them, so it is the same on all nodes, or nothing is.
+        return paths_digest(f"{p.id.index} {p.text}" for p in self.paths)
 
     def paths_of(self, node: str) -> tuple[PathConfig, ...]:
         """The paths on which ``node`` sends, in their order."""

@@ -29,5 +29,5 @@ def service_id(name: str, nodes: Sequence[str], protection: str = "none") -> int
 
 
 def paths_digest(lines: Iterable[str]) -> int:
-    """``lines``: each path's normal form, in any order (two files that list the same paths agree)."""
+    """``lines``: each path's normal form, with its place among those of its node; in any order otherwise."""
     return _short("paths", *sorted(lines))

@@ -49,6 +49,8 @@ class Standings(Ledger):
         """By service: the key of its lease among ``leases``."""
         self._shared: dict[int, None] = {}
         """Own lines of ``monitor`` that are on a disk proven to be shared (rule 6)."""
+        self._lines: list[tuple[str, str] | None] = []
+        """What stands for a disk on each own line of ``monitor``: the indexes below are those."""
         self._unproven_until: dict[int, int] = {}
         """By own line: our newest sequence number when it was opened last. Acknowledged later ones prove it shared."""
         self._shared_once: set[str] = set()
@@ -118,13 +120,24 @@ class Standings(Ledger):
                 lease = old.get(key) or Lease(key[2:], timing, arbiter, until, until > now)
                 self.leases[key] = lease
             self._covers[name], self._keys[name] = lease, key
-        own = self.config.paths_of(self.node)
-        self._shared = {i: None for i in self._shared if i < len(own) and own[i].device}
-        self._see_devices()
+        self._follow_lines()
         self._paths_digest = self.config.paths_digest
         self._longest_lease = max((lease.timing.lease for lease in self.leases.values()), default=0.0)
         for name in self.services:
             self._track(name)
+
+    def _follow_lines(self) -> None:
+        """What is known of each own disk line goes along to its place in the configuration of today; of one that is
+        there no more nothing is known."""
+        lines = [(p.kind, p.label) if p.device else None for p in self.config.paths_of(self.node)]
+        places = {line: index for index, line in enumerate(lines) if line is not None}
+        moved = {index: places[line] for index, line in enumerate(self._lines) if line in places}
+        self._lines = lines
+        self._shared = {moved[i]: None for i in self._shared if i in moved}
+        self._mixed = {moved[i]: None for i in self._mixed if i in moved}
+        self._unproven_until = {moved[i]: seq for i, seq in self._unproven_until.items() if i in moved}
+        self.outgoing.confirmed = {moved[i]: told for i, told in self.outgoing.confirmed.items() if i in moved}
+        self._see_devices()
 
     def _inherit(self, before: Mapping[str, Lease], now: float) -> None:
         """The configuration changed under what runs: a new lease of it begins with what is left of its old one, or,
@@ -157,6 +170,7 @@ class Standings(Ledger):
             "first": self.outgoing.first,
             "sent": list(self.outgoing.sent),
             "confirmed": [[index, list(map(list, told))] for index, told in self.outgoing.confirmed.items()],
+            "lines": [list(line) if line is not None else None for line in self._lines],
             "shared": list(self._shared),
             "unproven": [[index, seq] for index, seq in self._unproven_until.items()],
             "before": self._before,
@@ -191,6 +205,7 @@ class Standings(Ledger):
         self._unproven_until = {int(index): int(seq) for index, seq in plain["unproven"]}
         self._before = int(plain["before"])
         self._shared_once = set(plain["shared_once"])
+        self._lines = [(str(line[0]), str(line[1])) if line is not None else None for line in plain["lines"]]
         self._mixed = {int(index): None for index in plain["mixed"]}
         self._ending = {str(name): None for name in plain["ending"]}
         self._fencing = {str(node): (float(at), int(tries)) for node, (at, tries) in plain["fencing"].items()}
@@ -199,7 +214,7 @@ class Standings(Ledger):
         self._strays_end = FOREVER if ending is None else float(ending)
         self._wanted = dict.fromkeys(plain["wanted"], True)
         self._guard_told = None
-        self._see_devices()
+        self._follow_lines()
         self._inherit(before, now)
 
     def _see_devices(self) -> None:
@@ -291,9 +306,11 @@ class Standings(Ledger):
         self._dirty[event.service] = None
 
     def _prove(self, peer: Peer) -> None:
-        """A peer acknowledges, line by line, what it read there."""
+        """A peer acknowledges, line by line, what it read there: by its lines, so they have to be ours."""
         ack = peer.ack_of(self.id)
         if ack is None or ack.incarnation != self.incarnation:
+            return
+        if peer.newest is None or peer.newest.paths_digest != self._paths_digest:
             return
         own = self.config.paths_of(self.node)
         for index, seq in enumerate(ack.seqs[: len(own)]):

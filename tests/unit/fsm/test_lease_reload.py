@@ -1,7 +1,10 @@
 """A configuration that changes under a service that runs: neither lease nor guard may take the change for a lapse."""
 
+from dataclasses import replace
+
 import pytest
 
+from ha.fsm.config import ClusterConfig, PathId
 from ha.fsm.engine import Engine
 from ha.fsm.events import ConfigChanged, Tick
 from ha.fsm.standing import Standings
@@ -114,3 +117,45 @@ def test_twin_a_hand_over_that_forgets_since_when_t_counts_has_a_lease_that_outl
 
     monkeypatch.setattr(Engine, "resume_leases", forgetful)
     assert longer_timeout_then_a_new_program() > T / 2 + Timing(T).margin
+
+
+# ------------------------------------------------------------------------------------------ lines in another order
+
+
+def turned(plain: ClusterConfig) -> ClusterConfig:
+    """The lines of each node in the opposite order."""
+    own = {node: plain.paths_of(node)[::-1] for node in plain.nodes}
+    return replace(
+        plain, paths=tuple(replace(p, id=PathId(n, i)) for n, all_ in own.items() for i, p in enumerate(all_))
+    )
+
+
+def proven(cluster: Cluster) -> list[str]:
+    """What node1 takes for a disk that is shared."""
+    return sorted(cluster.hosts["node1"].engine._devices)
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_what_came_over_the_network_proves_no_disk_though_the_lines_stand_in_another_order(
+    monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """Twin: a digest that takes two orders for the same has a disk that nobody else ever read prove itself shared."""
+    if not guarded:
+        monkeypatch.setattr(ClusterConfig, "paths_digest", property(lambda self: 1))
+    cluster = Cluster(config(paths=1, protection="disk"))
+    cut_disk(cluster, "node1", "node2")
+    cluster.run(2.5)
+    cluster.feed("node1", ConfigChanged(turned(cluster.config)))
+    cluster.run(2.5)
+    assert proven(cluster) == ([] if guarded else ["/dev/sdb"])
+
+
+def test_what_is_known_of_a_disk_goes_along_to_its_new_place_and_ends_with_its_line() -> None:
+    cluster = leased()
+    engine = cluster.hosts["node1"].engine
+    assert (list(engine._shared), list(engine.outgoing.confirmed)) == ([1], [1])
+    cluster.feed("node1", ConfigChanged(turned(cluster.config)))
+    assert (list(engine._shared), list(engine.outgoing.confirmed)) == ([0], [0])
+    elsewhere = tuple(replace(p, label=p.label.replace("sdb", "sdc")) for p in turned(cluster.config).paths)
+    cluster.feed("node1", ConfigChanged(replace(cluster.config, paths=elsewhere)))
+    assert (engine._shared, engine.outgoing.confirmed, proven(cluster)) == ({}, {}, [])
