@@ -49,7 +49,7 @@ class Standings(Ledger):
         """By service: the key of its lease among ``leases``."""
         self._shared: dict[int, None] = {}
         """Own lines of ``monitor`` that are on a disk proven to be shared (rule 6)."""
-        self._lines: list[tuple[str, str] | None] = []
+        self._lines: tuple[tuple[str, str] | None, ...] = ()
         """What stands for a disk on each own line of ``monitor``: the indexes below are those."""
         self._unproven_until: dict[int, int] = {}
         """By own line: our newest sequence number when it was opened last. Acknowledged later ones prove it shared."""
@@ -129,7 +129,7 @@ class Standings(Ledger):
     def _follow_lines(self) -> None:
         """What is known of each own disk line goes along to its place in the configuration of today; of one that is
         there no more nothing is known."""
-        lines = [(p.kind, p.label) if p.device else None for p in self.config.paths_of(self.node)]
+        lines = tuple((p.kind, p.label) if p.device else None for p in self.config.paths_of(self.node))
         places = {line: index for index, line in enumerate(lines) if line is not None}
         moved = {index: places[line] for index, line in enumerate(self._lines) if line in places}
         self._lines = lines
@@ -205,7 +205,7 @@ class Standings(Ledger):
         self._unproven_until = {int(index): int(seq) for index, seq in plain["unproven"]}
         self._before = int(plain["before"])
         self._shared_once = set(plain["shared_once"])
-        self._lines = [(str(line[0]), str(line[1])) if line is not None else None for line in plain["lines"]]
+        self._lines = tuple((str(each[0]), str(each[1])) if each is not None else None for each in plain["lines"])
         self._mixed = {int(index): None for index in plain["mixed"]}
         self._ending = {str(name): None for name in plain["ending"]}
         self._fencing = {str(node): (float(at), int(tries)) for node, (at, tries) in plain["fencing"].items()}
