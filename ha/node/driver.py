@@ -24,6 +24,7 @@ from ha.fsm.events import (
     MessageReceived,
     News,
     Note,
+    OwnSlot,
     Reply,
     RunScript,
     ScriptEnded,
@@ -97,6 +98,9 @@ class Driver:
         foreign: a later look takes back neither."""
         self._written: dict[int, Written] = {}
         """The newest confirmed message of each of our lines."""
+        self._opened: set[int] = set()
+        """Of our disk lines those that were opened anew, which the engine does not know yet: what they confirm since
+        then is on another disk, perhaps, and waits."""
         self.now = clock()
         """The engine's time: it goes on only in ``tick``, when what the paths brought until then has been read."""
         self.skipped = 0
@@ -131,6 +135,10 @@ class Driver:
                 self._reads[path, apart] = event
             case Written(index=index):
                 self._written[index] = event
+            case OwnSlot(index=index):
+                self._written.pop(index, None)  # it was written to what was open before
+                self._opened.add(index)
+                self._events.append(event)
             case _:
                 self._events.append(event)
 
@@ -166,12 +174,13 @@ class Driver:
         if now >= self.deadline:
             self.late_max = max(self.late_max, now - self.deadline)
             self.late_ever = max(self.late_ever, now - self.deadline)
-        if self._heard or self._reads or self._written:
-            news = News((*self._heard.values(), *self._odd), tuple(self._reads.values()), tuple(self._written.values()))
+        written = [event for index, event in self._written.items() if index not in self._opened]
+        if self._heard or self._reads or written:
+            news = News((*self._heard.values(), *self._odd), tuple(self._reads.values()), tuple(written))
             self._heard.clear()
             self._odd.clear()
             self._reads.clear()
-            self._written.clear()
+            self._written = {index: event for index, event in self._written.items() if index in self._opened}
             self._step(news)
         elif now >= self.deadline or lapsed:
             self._step(Tick())
@@ -194,6 +203,8 @@ class Driver:
     def _next(self) -> Event:
         """Scripts that end together are one step: one write of the record, not one each."""
         event = self._events.popleft()
+        if isinstance(event, OwnSlot):
+            self._opened.discard(event.index)
         if not isinstance(event, ScriptEnded):
             return event
         ends = [event]

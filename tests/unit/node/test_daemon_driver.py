@@ -20,6 +20,7 @@ from ha.fsm.events import (
     News,
     Note,
     NoteKind,
+    OwnSlot,
     Reply,
     RunScript,
     ScriptEnded,
@@ -259,6 +260,23 @@ def test_looks_and_confirmed_writes_come_with_the_messages_in_one_event(
     driver.post(Written(0, 7, 999.9))
     driver.tick()
     assert engine.events == [News((message,), (read,), (written, Written(0, 7, 999.9)))]
+    assert not driver.busy
+
+
+def test_what_a_disk_confirms_counts_after_the_engine_knows_that_it_was_opened(
+    driver: Driver, engine: FakeEngine
+) -> None:
+    """It may be another disk than the one that was proven to be shared."""
+    opened, written, other = OwnSlot(1, None), Written(1, 8, 999.6), Written(0, 8, 999.7)
+    driver.post(Written(1, 7, 999.5))  # what was open before confirmed that
+    driver.post(opened)
+    driver.post(written)
+    driver.post(other)
+    driver.tick()
+    assert engine.events == [News((), (), (other,))]
+    driver.work()
+    driver.work()
+    assert engine.events[1:] == [opened, News((), (), (written,))]
     assert not driver.busy
 
 
