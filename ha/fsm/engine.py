@@ -107,6 +107,7 @@ class Engine(Hearing):
         self._frozen_known = lease_until == FOREVER
         self._configure(config, now)
         self._set_leases(NEVER if boot or lease_until == FOREVER else lease_until, now)
+        self._reckon_back(now)
         if self._strays and not boot and NEVER < lease_until < FOREVER:
             longest = max((config.timeout_of(n) for n in config.nodes), default=0.0)
             self._strays_end = lease_until + Timing(longest).margin

@@ -126,6 +126,14 @@ class Standings(Ledger):
         for name in self.services:
             self._track(name)
 
+    def _reckon_back(self, now: float) -> None:
+        """What an earlier nmond left is the first hard deadline of all its leases, less the longest way back from one:
+        each lease ended by its own way before that deadline at the earliest."""
+        longest = max((lease.timing.margin for lease in self.leases.values()), default=0.0)
+        for lease in self.leases.values():
+            lease.until += longest - lease.timing.margin
+            lease.standing = lease.until > now
+
     def _follow_lines(self) -> None:
         """What is known of each own disk line goes along to its place in the configuration of today; of one that is
         there no more nothing is known."""

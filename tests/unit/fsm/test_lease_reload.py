@@ -8,6 +8,7 @@ from ha.fsm.config import ClusterConfig, PathId
 from ha.fsm.engine import Engine
 from ha.fsm.events import ConfigChanged, Tick
 from ha.fsm.standing import Standings
+from ha.fsm.states import Action, State
 from ha.fsm.timing import Timing
 from tests.unit.fsm.cluster import Cluster, T, config
 from tests.unit.fsm.test_lease import cut_disk, cut_networks, leased
@@ -159,3 +160,33 @@ def test_what_is_known_of_a_disk_goes_along_to_its_new_place_and_ends_with_its_l
     elsewhere = tuple(replace(p, label=p.label.replace("sdb", "sdc")) for p in turned(cluster.config).paths)
     cluster.feed("node1", ConfigChanged(replace(cluster.config, paths=elsewhere)))
     assert (engine._shared, engine.outgoing.confirmed, proven(cluster)) == ({}, {}, [])
+
+
+# ------------------------------------------------------------------------------------------- timeouts that differ
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_killed_nmond_with_leases_of_two_lengths_is_followed_by_one_that_adopts(
+    monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """node3 has a shorter T. Twin: all leases reckoned back by the longest way, the shorter seems over at once."""
+    if not guarded:
+        monkeypatch.setattr(Standings, "_reckon_back", lambda self, now: None)
+    nodes = ("node1", "node2", "node3")
+    plain = config(nodes=nodes, services=("web", "db"), paths=1, protection="disk")
+    short = tuple(replace(p, timeout=T / 4) if p.id.node == "node3" else p for p in plain.paths)
+    services = {
+        "web": replace(plain.services["web"], nodes=("node1", "node2")),
+        "db": replace(plain.services["db"], nodes=("node1", "node3")),
+    }
+    cluster = Cluster(replace(plain, paths=short, services=services))
+    cluster.run(2.5)
+    for name in services:
+        cluster.ask("node1", Action.UNFREEZE, name)
+        cluster.run(1.0)
+    node1 = cluster.hosts["node1"]
+    assert (node1.state("web"), node1.state("db")) == (State.STARTED, State.STARTED)
+    until = node1.guard
+    node1 = cluster.restart("node1", lease_until=until - Timing(T).margin)
+    assert all(lease.hard <= until for lease in node1.engine.leases.values())
+    assert (node1.state("db") is State.STARTED) is guarded
