@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from ha.lab.spawn import helper_argv
 T_S = 2.0
 BEYOND_S = 2.0
 RESOURCES = 20
+_PATIENCE_S = 60.0
+"""How long a page may take before it is not coming any more."""
 _ADDRESS, _PORT = "192.168.100.201", 8080
 _SERVICE = "web"
 _CONTROLLER = f'#!/bin/sh\nexec {PREFIX}/bin/svcmgr --cluster -s {_SERVICE} "$1"\n'
@@ -99,14 +101,25 @@ def _away(ground: Ground, active: str) -> float:
     looker = _looker(ground.lab)
     try:
         assert looker.stdout is not None
-        pages = (json.loads(line) for line in looker.stdout)
-        next(each for each in pages if each["page"])
+        _page(ground, looker.stdout, active, 0.0)
         off = visitor.now()
         ground.power_off(active)
-        return float(next(each["at"] for each in pages if each["page"] and each["at"] > off)) - off
+        return _page(ground, looker.stdout, other(active), off) - off
     finally:
         looker.kill()
         looker.communicate()
+
+
+def _page(ground: Ground, lines: Iterable[str], node: str, after: float) -> float:
+    """When the page is seen, later than ``after``. Raises RuntimeError with the log of ``node`` where it is not."""
+    end = visitor.now() + _PATIENCE_S
+    for each in map(json.loads, lines):
+        if each["page"] and each["at"] > after:
+            return float(each["at"])
+        if visitor.now() > end:
+            break
+    log = ground.shells[node].run(f"tail -n 30 /var/log/opensvc/{_SERVICE}.log").output
+    raise RuntimeError(f"no page from {node} within {_PATIENCE_S:g} s:\n{log}")
 
 
 def _looker(lab: Lab) -> "subprocess.Popen[str]":
