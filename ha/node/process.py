@@ -15,6 +15,8 @@ from ha.node import realtime
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_EVERY: Final = tuple(n for n in signal.valid_signals() if n not in (signal.SIGKILL, signal.SIGSTOP))
+"""What whoever started nmond had ignored (a shell that put it into the background: SIGQUIT) is no matter of a script."""
 _HANDLED: Final = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -156,7 +158,7 @@ def spawn(argv: tuple[str, ...], env: Mapping[str, str], stdin: int, output: int
     that are inheritable (``keep_files`` lets there be none). Raises OSError.
     """
     files = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
-    pid = os.posix_spawn(argv[0], argv, env, file_actions=files, setsid=True, setsigmask=(), setsigdef=_HANDLED)
+    pid = os.posix_spawn(argv[0], argv, env, file_actions=files, setsid=True, setsigmask=(), setsigdef=_EVERY)
     realtime.may_die(pid)
     return pid
 
