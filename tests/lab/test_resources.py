@@ -670,7 +670,9 @@ def test_a_launcher_that_fails_fails_the_start_and_not_the_stop(nodes: Nodes, fo
     script(folder / "S10bad", "sleep 1000 & sleep 1000")
     slow = Section(nodes, "node1", "app", start_timeout="0.3").call("start")
     assert "did not end in time" in slow.error
-    assert "sleep" not in run(nodes, "node1", "sh", "-c", "cat /proc/[0-9]*/comm || true").split(), "nor what it started"
+    assert "sleep" not in run(nodes, "node1", "sh", "-c", "cat /proc/[0-9]*/comm || true").split(), (
+        "nor what it started"
+    )
 
 
 def test_a_program_in_the_foreground(nodes: Nodes, folder: Path) -> None:
