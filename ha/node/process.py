@@ -16,7 +16,7 @@ from ha.node import realtime
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _EVERY: Final = tuple(n for n in signal.valid_signals() if n not in (signal.SIGKILL, signal.SIGSTOP))
-"""What whoever started nmond had ignored (a shell that put it into the background: SIGQUIT) is no matter of a script."""
+"""What whoever started nmond ignores (a shell that put it in the background: SIGQUIT) is no matter of a script."""
 _HANDLED: Final = (
     signal.SIGTERM,
     signal.SIGINT,
