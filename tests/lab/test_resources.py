@@ -668,11 +668,10 @@ def test_a_launcher_that_fails_fails_the_start_and_not_the_stop(nodes: Nodes, fo
     (folder / "S10bad").chmod(0o644)
     assert app.call("start").error == "/etc/opensvc/svc1.d/S10bad cannot be run: make it executable, or remove it"
     script(folder / "S10bad", "sleep 1000 & sleep 1000")
-    slow = Section(nodes, "node1", "app", start_timeout="0.3").call("start")
+    slow = Section(nodes, "node1", "app", start_timeout="0.6").call("start")
     assert "did not end in time" in slow.error
-    assert "sleep" not in run(nodes, "node1", "sh", "-c", "cat /proc/[0-9]*/comm || true").split(), (
-        "nor what it started"
-    )
+    listing = ("sh", "-c", "cat /proc/[0-9]*/comm || true")
+    wait_for(lambda: "sleep" not in run(nodes, "node1", *listing).split(), what="what it started has ended, too")
 
 
 def test_a_program_in_the_foreground(nodes: Nodes, folder: Path) -> None:
