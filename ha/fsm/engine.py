@@ -40,6 +40,7 @@ from ha.fsm.events import (
 from ha.fsm.evidence import holds
 from ha.fsm.freshness import last_heard
 from ha.fsm.hearing import Hearing
+from ha.fsm.lapse import RETRY_S
 from ha.fsm.lease import FOREVER, NEVER
 from ha.fsm.machine import Facts
 from ha.fsm.message import Incarnation
@@ -68,8 +69,6 @@ def _told(when: float) -> float | None:
 STALL_S = 0.05
 """nmond was stalled when it comes later than two of its periods and this: scheduling noise is not a stall.
 When it comes later than one of them and this, it gives itself as long to read what came meanwhile."""
-RETRY_S = 1.0
-"""A step that could not be persisted is tried again after this."""
 
 
 class Engine(Hearing):
@@ -427,6 +426,7 @@ class Engine(Hearing):
         return Effects(
             self_fence=self._self_fence,
             guard=guard,
+            urgent=self._is_urgent(),
             look=self._look,
             fence=tuple(self._fences),
             arbitrate=self._wishes(),

@@ -287,7 +287,7 @@ class Effects:
     1. ``self_fence``: this machine is ended, as ``self_fence`` in options.toml says: nothing below matters any more;
     2. ``kill``: these scripts are signalled;
     3. ``persist``: all of these records, and the incarnation, are on the disk (one write for all);
-       where that fails nothing below happens, and ``Engine.rollback`` takes the step back;
+       where that fails nothing below happens, and ``Engine.rollback`` takes the step back (but see ``urgent``);
     4. ``guard``: watchdog and guardian know until when they must hold still;
     5. ``send``: this message is handed to every path of this node;
     6. ``look``: every slot of another node is read, from now on;
@@ -301,6 +301,9 @@ class Effects:
     guard: float | None = None
     """None: as before. Monotonic seconds: unless a later time is told before then, what still runs here is to be ended
     with the machine; ``inf``: nothing runs that a lease covers."""
+    urgent: bool = False
+    """Nothing but lapses: where the records cannot be persisted, the rest is done all the same, and ``Engine.unsaved``
+    is told. What is stopped does not depend on what the disk says of it; that it is stopped does."""
     look: bool = False
     fence: tuple[FenceNode, ...] = ()
     arbitrate: tuple[Arbitrate, ...] = ()

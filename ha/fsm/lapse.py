@@ -13,6 +13,9 @@ from ha.fsm.machine import Facts
 from ha.fsm.states import Promise, ScriptKind, State
 from ha.fsm.table import Trigger
 
+RETRY_S = 1.0
+"""A step that could not be persisted is tried again after this."""
+
 
 class Lapses(Conduct):
     """Looks at the leases before any event is looked at."""
@@ -72,6 +75,7 @@ class Lapses(Conduct):
             service, job = replace(service, job=None), None
         if name in self._covers:
             self._hard_at[name] = self._covers[name].ended(at)
+        self._lapsing[name] = None
         service = replace(service, lapsed_at=at, pending=None, queued=None, adopting=False)
         self._put(name, service)
         if job is not None and job.kind is ScriptKind.STOP:
@@ -101,6 +105,15 @@ class Lapses(Conduct):
         what = "nothing more is done" if self.config.self_fence <= Promise.STOP else "this machine is ended"
         self._note(NoteKind.ALERT, name, f"{text}: {what} (self_fence {self.config.self_fence.name})")
         self._count("self_fencings")
+
+    def _is_urgent(self) -> bool:
+        """This step does nothing but stop what lapsed: it must not wait for a disk that cannot be written."""
+        stops = all(order.kind is ScriptKind.STOP for order in self._runs)
+        return bool(self._lapsing) and stops and self._persist.keys() <= self._lapsing.keys()
+
+    def unsaved(self, now: float) -> None:
+        """The records of an urgent step could not be persisted. They are tried again, before anything else runs."""
+        self._unsaved_until = now + RETRY_S
 
     def _guard_time(self) -> float:
         """Unless renewed, what runs here must be ended with the machine then; ``inf``: nothing does that needs it."""

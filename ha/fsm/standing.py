@@ -91,6 +91,8 @@ class Standings(Ledger):
     def _begin(self) -> None:
         super()._begin()
         self._look, self._self_fence, self._fences = False, "", []
+        self._lapsing: dict[str, None] = {}
+        """Services whose lapse this step acts on."""
 
     def _remember(self, record: NodeRecord) -> None:
         """What an earlier incarnation knew."""

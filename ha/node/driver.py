@@ -230,7 +230,7 @@ class Driver:
             world.self_fence(effects.self_fence)
         for order in effects.kill:
             world.kill(order)
-        if (effects.persist or effects.incarnation) and not self._persisted(event):
+        if (effects.persist or effects.incarnation) and not self._persisted(event, effects.urgent):
             self.deadline = self.engine.next_deadline()
             return
         if effects.guard is not None:
@@ -255,7 +255,8 @@ class Driver:
             self._left = True
             world.left()
 
-    def _persisted(self, event: Event | None) -> bool:
+    def _persisted(self, event: Event | None, urgent: bool) -> bool:
+        """Whether the step goes on."""
         try:
             self._world.persist(self.engine.record())
         except OSError as error:
@@ -264,6 +265,9 @@ class Driver:
             self.persist_failures += 1
             self.trouble = error.strerror or str(error)
             now = self._clock()
+            if urgent:
+                self.engine.unsaved(now)
+                return True
             self.engine.rollback(now)
             self._later(event, now)
             return False

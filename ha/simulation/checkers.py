@@ -52,6 +52,8 @@ _RIGHT = {
 
 _RUNNING = frozenset({State.START_READY, State.STARTING, State.STARTED, State.STOPPING})
 """What a node that leaves may not have any more."""
+_WITHDRAWN = (State.START_READY, State.STOPPED)
+"""On record and said: a claim that lapsed."""
 _STALL_PERIODS = 2
 _STALL_S = 0.05
 """A node that was not scheduled for longer than so many periods and seconds listens before it calls others silent."""
@@ -135,6 +137,8 @@ class Checkers:
         self._said: dict[str, tuple[ServiceEntry, ...]] = {}
         """What each node's last message said of its services."""
         self._claims: dict[tuple[str, str], tuple[Incarnation, int, int]] = {}
+        self._ending: set[tuple[str, str]] = set()
+        """Machine and service: a lapse is being acted on, whether or not the disk can be written."""
         """By node and service: the incarnation, the generation and the first message of the last claim."""
         self._alive: set[tuple[str, str]] = set()
         """The first takes the second for alive."""
@@ -253,11 +257,17 @@ class Checkers:
                 claim = (message.incarnation, entry.generation)
                 if self._claims.get((machine.name, service), (None, 0, 0))[:2] != claim:
                     self._claims[machine.name, service] = (*claim, message.seq)
-            if not machine.record_lost:
-                found = program.recorded(service)
-                if found is not entry.state and (found is not None or entry.state is not State.FROZEN_STOP):
-                    text = f"says that it is {entry.state.name}, though its disk says {_name(found)}"
-                    self.violation(text, machine.name, service)
+            found = program.recorded(service)
+            # A lapse does not wait for a disk that cannot be written: less is said to run than is on record.
+            if (entry.lapsed and entry.state is State.STOPPING) or (found, entry.state) == _WITHDRAWN:
+                self._ending.add((machine.name, service))
+                continue
+            self._ending.discard((machine.name, service))
+            if machine.record_lost or found is entry.state:
+                continue
+            if found is not None or entry.state is not State.FROZEN_STOP:
+                text = f"says that it is {entry.state.name}, though its disk says {_name(found)}"
+                self.violation(text, machine.name, service)
 
     def heard(self, machine: Machine, path: PathId, message: Heartbeat, at: float) -> None:
         sender = self._names.get(message.node, "")
@@ -440,7 +450,8 @@ class Checkers:
         for running in machine.scripts.get(service, ()):
             self.violation(f"{kind.value} script beside its {running.kind.value} script", machine.name, service)
         right = _RIGHT.get(kind)
-        if right is not None:
+        lapsed = kind is ScriptKind.STOP and (machine.name, service) in self._ending
+        if right is not None and not lapsed:
             found = machine.program.recorded(service) if machine.program is not None else None
             if found not in right:
                 text = f"{kind.value} script, though its disk says {_name(found)}"

@@ -58,8 +58,8 @@ def _persist_after_script() -> Iterator[None]:
 def _persist_not() -> Iterator[None]:
     persisted = driver.Driver._persisted
 
-    def never(self: driver.Driver, event: Event | None) -> bool:
-        return persisted(self, event) if event is None else True
+    def never(self: driver.Driver, event: Event | None, urgent: bool) -> bool:
+        return persisted(self, event, urgent) if event is None else True
 
     with instead(driver.Driver, "_persisted", never):
         yield

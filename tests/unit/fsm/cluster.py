@@ -156,10 +156,13 @@ class Cluster:
                 return
         host.killed += [(k.job, k.force) for k in effects.kill]
         if effects.persist or effects.incarnation:
-            if host.disk_full:
+            if host.disk_full and not effects.urgent:
                 host.engine.rollback(self.now)
                 return
-            host.disk = host.engine.record()
+            if host.disk_full:
+                host.engine.unsaved(self.now)
+            else:
+                host.disk = host.engine.record()
         if effects.guard is not None:
             host.guard = effects.guard
         if effects.send is not None:
@@ -169,7 +172,8 @@ class Cluster:
         host.wishes += [(order.service, order.want) for order in effects.arbitrate]
         for run in effects.run:
             assert not any(j.service == run.service for j in host.jobs.values()), "two scripts of a service at once"
-            assert next(r for r in host.disk.services if r.name == run.service).state is host.state(run.service)
+            if not effects.urgent:
+                assert next(r for r in host.disk.services if r.name == run.service).state is host.state(run.service)
             host.jobs[run.job] = run
         host.notes += effects.notes
         host.replies += effects.replies

@@ -5,7 +5,18 @@ from dataclasses import replace
 import pytest
 
 from ha.fsm import evidence, timing
-from ha.fsm.events import Arbitrated, Command, ConfirmDown, Fenced, Guarded, Leave, SlotRead, SlotView
+from ha.fsm.events import (
+    Arbitrated,
+    Command,
+    ConfirmDown,
+    Ended,
+    Fenced,
+    Guarded,
+    Leave,
+    ScriptEnded,
+    SlotRead,
+    SlotView,
+)
 from ha.fsm.lapse import Lapses
 from ha.fsm.lease import FOREVER
 from ha.fsm.standing import Standings
@@ -484,3 +495,36 @@ def test_etcd_is_asked_before_a_claim_and_its_word_is_what_a_silence_proves():
     cluster.feed("node2", Arbitrated("web", False, cluster.now))
     cluster.run(0.1)
     assert cluster.states()[1] == "STOPPED"
+
+
+def test_a_lapse_does_not_wait_for_a_record_that_cannot_be_written():
+    cluster = leased()
+    host = cluster.hosts["node1"]
+    cut_networks(cluster)
+    cut_disk(cluster, "node1")
+    host.disk_full = True
+    cluster.run(Timing(T).lease + 0.1, scripts=False)
+    assert [job.kind.value for job in host.jobs.values()] == ["stop"]
+    assert next(r for r in host.disk.services).state is S.STARTED
+    # That it is stopped is told only once it is on record.
+    (job,) = host.jobs
+    cluster.end("node1")
+    assert cluster.states()[0] == "STOPPING"
+    host.disk_full = False
+    cluster.feed("node1", ScriptEnded("web", job, Ended.EXITED))  # the driver comes back to it
+    cluster.run(2)
+    assert cluster.states()[0] == "STOPPED"
+    assert not host.fenced
+
+
+def test_a_record_that_cannot_be_written_is_not_tried_all_the_time():
+    cluster = leased()
+    host = cluster.hosts["node1"]
+    cut_networks(cluster)
+    cut_disk(cluster, "node1")
+    host.disk_full = True
+    cluster.run(Timing(T).lease + 0.1, scripts=False)
+    seq, begin = host.engine.seq, cluster.now
+    cluster.run(2, scripts=False)
+    assert cluster.now == begin + 2
+    assert host.engine.seq - seq < 10
