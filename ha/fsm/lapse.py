@@ -75,7 +75,7 @@ class Lapses(Conduct):
             service, job = replace(service, job=None), None
         if name in self._covers:
             self._hard_at[name] = self._covers[name].ended(at)
-        self._lapsing[name] = None
+        self._lapsing[name], self._entries = None, None  # our messages say so from now on
         service = replace(service, lapsed_at=at, pending=None, queued=None, adopting=False)
         self._put(name, service)
         if job is not None and job.kind is ScriptKind.STOP:

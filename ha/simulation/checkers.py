@@ -257,7 +257,7 @@ class Checkers:
                 claim = (message.incarnation, entry.generation)
                 if self._claims.get((machine.name, service), (None, 0, 0))[:2] != claim:
                     self._claims[machine.name, service] = (*claim, message.seq)
-            found = program.recorded(service)
+            found = None if machine.record_lost else program.recorded(service)
             # A lapse does not wait for a disk that cannot be written: less is said to run than is on record.
             if (entry.lapsed and entry.state is State.STOPPING) or (found, entry.state) == _WITHDRAWN:
                 self._ending.add((machine.name, service))
