@@ -236,7 +236,7 @@ class Engine(Hearing):
             self.services[name] = old
             self._track(name)
             self._wakes[name] = now + RETRY_S
-        self._undo = {}
+        self._undo, self._ending = {}, self._undo_ending
         self._entries = None
         self.incarnation, self.left = self._undo_node
         self._unsaved_until = now + RETRY_S

@@ -38,6 +38,8 @@ class Standings(Ledger):
     """The leases of this node."""
 
     def __init__(self, config: ClusterConfig, node: str, incarnation: Incarnation, now: float) -> None:
+        self._ending: dict[str, None] = {}
+        """Lapsed services for which the end of the machine was asked."""
         super().__init__(config, node, incarnation, now)
         self.promise = Promise.STOP
         """What would end the services of this node: nmond itself stops them, unless the driver says more."""
@@ -68,8 +70,6 @@ class Standings(Ledger):
         self._down_before: tuple[tuple[str, int, int, str], ...] = ()
         self._heard_before: dict[str, LastHeard] = {}
         """What an earlier nmond had heard last of the others."""
-        self._ending: dict[str, None] = {}
-        """Lapsed services for which the end of the machine was asked."""
         self._self_fence = ""
         self._fencing: dict[str, tuple[float, int]] = {}
         """By node that is to be fenced: not asked for again before, and how often it was."""
@@ -93,6 +93,7 @@ class Standings(Ledger):
         self._look, self._self_fence, self._fences = False, "", []
         self._lapsing: dict[str, None] = {}
         """Services whose lapse this step acts on."""
+        self._undo_ending = dict(self._ending)
 
     def _remember(self, record: NodeRecord) -> None:
         """What an earlier incarnation knew."""

@@ -194,7 +194,7 @@ _UNCHANGED = {
     *("_orphans", "_strays", "cells"),
 }
 """By no step of a world without operators, fencing, arbiter and changes of configuration; or decided by nothing."""
-_OF_A_STEP = {"_undo", "_persist", "_kills", "_runs", "_notes", "_replies", "_fences", "_lapsing"}
+_OF_A_STEP = {"_undo", "_persist", "_kills", "_runs", "_notes", "_replies", "_fences", "_lapsing", "_undo_ending"}
 """Made anew by each."""
 
 
