@@ -71,6 +71,7 @@ class Guard:
         self._holds = holds
         self._armed = 0
         self.how = Guarding()
+        self._shortest = float("inf")
         self.until = FOREVER
         """What nmond told it last. A file in /run holds it: it outlives nmond, and no boot."""
         self.broken = 0
@@ -84,6 +85,8 @@ class Guard:
     def use(self, how: Guarding) -> None:
         """It is there, and ready."""
         self.how = how
+        # How long a machine takes to end is its own matter: no longer T in a new configuration makes it slower.
+        self._shortest = min(self._shortest, *how.timeouts)
         self._arm()
 
     def tell(self, until: float) -> None:
@@ -103,7 +106,7 @@ class Guard:
     @property
     def latency(self) -> float:
         """Seconds that the end of the machine takes at most, once it was asked for."""
-        return FENCE * min(self.how.timeouts)
+        return FENCE * self._shortest
 
     @property
     def lease_until(self) -> float:
