@@ -293,16 +293,23 @@ class Standings(Ledger):
             # It is another disk than the one that this incarnation wrote to: there may be two, and what is found at the
             # next start tells nothing of which it is.
             self._mixed[index] = None
-            self._bumped = self._bumped or own[index].text in self._shared_once
-            self._shared_once.discard(own[index].text)
+            self._doubt(own[index].text)
         self.outgoing.confirmed.pop(index, None)
         self._unproven_until[index] = self.seq
         last = found is not None and found.counter == self._before
         if last and own[index].text in self._shared_once:
             self._shared[index] = None
         else:
+            # Maybe a disk of our own under the shared one's name: the next incarnation will find there what this one
+            # writes, and is not to take that for a proof.
             self._shared.pop(index, None)
+            self._doubt(own[index].text)
         self._see_devices()
+
+    def _doubt(self, line: str) -> None:
+        """Only a peer proves it again, to a later incarnation as to this one: so that is on record."""
+        self._bumped = self._bumped or line in self._shared_once
+        self._shared_once.discard(line)
 
     def _on_arbitrated(self, event: Arbitrated) -> None:
         lease = self._covers.get(event.service)

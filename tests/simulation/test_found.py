@@ -86,6 +86,10 @@ def _what_is_not_configured_is_not_run(patch: Patch) -> None:
     patch.setattr(evidence, "_judge", judged)
 
 
+def _what_this_life_writes_proves_the_disk_to_the_next(patch: Patch) -> None:
+    patch.setattr(Standings, "_doubt", lambda self, line: None)
+
+
 def _fenced_for_ever(patch: Patch) -> None:
     patch.setattr(Standings, "_forget_fenced", lambda self: None)
 
@@ -98,6 +102,7 @@ GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "left-the-configuration-under-a-lease": (_what_is_not_configured_is_not_run, "physically up on"),
     "fenced-before-the-boot": (_fenced_for_ever, "physically up on"),
     "another-disk-under-its-name": (_any_message_of_this_life_proves_the_disk, "physically up on"),
+    "its-own-message-on-its-own-disk": (_what_this_life_writes_proves_the_disk_to_the_next, "starts without a lease"),
     "beside-a-left-over-script": (_beside_what_is_left, "two scripts of"),
 }
 

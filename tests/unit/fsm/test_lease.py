@@ -274,6 +274,18 @@ def test_a_disk_proven_once_is_proven_again_by_our_own_last_message():
     assert watch(cluster, 2 * T)[-1][1][0] == "STARTED"
 
 
+def test_a_disk_that_was_not_proven_is_not_proven_by_what_was_written_there_meanwhile():
+    """A private disk under the shared one's name: the second start finds there what the first one wrote."""
+    cluster = leased()
+    cluster.power_off("node1")
+    cluster.slots.clear()
+    cluster.power_off("node2")
+    for _ in range(2):
+        cluster.restart("node2", boot=True)
+        assert watch(cluster, 2 * T)[-1][1][1] == "STOPPED"
+    assert "not proven to be shared" in cluster.hosts["node2"].engine.waits_for("web", cluster.now)
+
+
 @pytest.mark.parametrize(("code", "abandoned"), [(0, []), (1, ["web is STOP_FAILED"])])
 def test_a_node_that_leaves_knows_what_it_leaves_under_a_lease(code: int, abandoned: list[str]):
     cluster = leased()
