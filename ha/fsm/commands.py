@@ -30,8 +30,11 @@ class Commands(Claims):
             return
         queued = service.queued
         self._put(event.service, replace(service, job=None, queued=None))
-        if job.killed < 3:  # else its outcome was settled when it was given up
+        if job.killed < 3:
             self._outcome(event.service, job, event.how, event.code, event.detail, now)
+        else:  # its outcome was settled when it was given up
+            text = f"its {job.kind.value} script, which could not be killed, is over"
+            self._note(NoteKind.ALERT, event.service, text)
         self._dirty[event.service] = None
         if queued is not None:
             self._on_command(queued, now)

@@ -1,6 +1,6 @@
 """Who goes first when several nodes may start a service, and who withdraws when two claim at once (rule 2).
 
-A node that was just told to stop ranks last; then the node where it ran last ranks first; then the configured order.
+A node that was just told to stop ranks last, until another has run it since; then the node where it ran last ranks first; then the configured order.
 Ranks are tuples: the smaller one ranks higher. Both sides of a collision compare the same two tuples, because each
 is made of what the claim's message carries.
 """
@@ -16,5 +16,10 @@ def claim_rank(entry: ServiceEntry, order: int) -> Rank:
 
 
 def outranks(mine: ServiceEntry, my_order: int, other: ServiceEntry, other_order: int) -> bool:
-    """Whether a STOPPED ``other`` would be the better node to start it: it ran there last, or comes first."""
-    return (other.demoted, -other.generation, other_order) < (mine.demoted, -mine.generation, my_order)
+    """Whether a STOPPED ``other`` would be the better node to start it: it ran there last, or comes first.
+
+    A stop's mark that its node has not taken off yet has served where the other one ran the service after it.
+    """
+    sent_away = other.demoted and other.generation >= mine.generation
+    am_sent_away = mine.demoted and mine.generation >= other.generation
+    return (sent_away, -other.generation, other_order) < (am_sent_away, -mine.generation, my_order)

@@ -156,6 +156,7 @@ def test_a_script_that_waits_for_the_disk_cannot_be_killed_and_holds_up_nobody(p
     wait_for(lambda: not process.alive(stuck), what="it dies of the SIGKILL that it had")
     # Somebody has looked, and the other node may have it.
     web.behave("")
+    wait_for(lambda: any("could not be killed, is over" in text for text in web.texts("node1")))
     web.act("node1", "freeze-stop")
     web.wait("node2", "STARTED")
     assert web.running() == ["node2"]

@@ -551,6 +551,7 @@ def test_a_script_that_cannot_be_killed_blocks_only_its_service_and_nothing_is_r
     cluster.deliver()
     assert any(j.service == "db" for j in host.jobs.values())
     cluster.end("node1", "web", code=9, how=Ended.KILLED)
+    assert host.notes[-1].text == "its stop script, which could not be killed, is over"
     allowed = cluster.ask("node1", Action.FREEZE_STOP)
     assert cluster.answer("node1", allowed).ok
 
