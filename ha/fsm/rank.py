@@ -1,8 +1,8 @@
 """Who goes first when several nodes may start a service, and who withdraws when two claim at once (rule 2).
 
-A node that was just told to stop ranks last, until another has run it since; then the node where it ran last ranks first; then the configured order.
-Ranks are tuples: the smaller one ranks higher. Both sides of a collision compare the same two tuples, because each
-is made of what the claim's message carries.
+A node that was just told to stop ranks last, until another has run it since; then the node where it ran last ranks
+first; then the configured order. Ranks are tuples: the smaller one ranks higher. Both sides of a collision compare the
+same two tuples, because each is made of what the claim's message carries.
 """
 
 from ha.fsm.message import ServiceEntry
