@@ -22,25 +22,39 @@ _PROGRAMS: Mapping[str, tuple[str, str, bool]] = {
 
 PROGRAMS = tuple(_PROGRAMS)
 
+_PACKAGED = "Part of the package ezha, which replaces it."
 _MAX_SHEBANG = 127
 """What every Linux kernel takes as a first line."""
 
 
-def launcher(name: str, interpreter: str, code_folder: str) -> str:
-    """The text of the program ``name``. ``interpreter`` and ``code_folder`` are absolute paths."""
+def launcher(name: str, interpreter: str, code_folder: str, packaged: bool = False) -> str:
+    """The text of the program ``name``. ``interpreter`` and ``code_folder`` are absolute paths.
+
+    ``packaged``: it comes with a package of a distribution, which alone replaces it.
+    """
     module, function, packages = _PROGRAMS[name]
     flags = "-I" if packages else "-IS"
+    again = "install the package ezha again" if packaged else "run ezha install again"
     return (
         f"{_first_lines(interpreter, flags)}"
-        f"# Made by ezha install, which replaces it.\n"
+        f"# {_PACKAGED if packaged else 'Made by ezha install, which replaces it.'}\n"
         f"import sys\n\n"
         f"sys.path.append({code_folder!r})\n"
         f"try:\n"
         f"    from {module} import {function}\n"
         f"except ImportError as error:\n"
-        f'    sys.exit(f"{name}: ezha is not complete ({{error}}): run ezha install again")\n'
+        f'    sys.exit(f"{name}: ezha is not complete ({{error}}): {again}")\n'
         f"sys.exit({function}())\n"
     )
+
+
+def is_packaged(program: str) -> bool:
+    """Whether the launcher that lies there belongs to a distribution's package."""
+    try:
+        with open(program, encoding="utf-8", errors="replace") as file:
+            return f"# {_PACKAGED}\n" in file.readlines(1024)
+    except OSError:
+        return False
 
 
 def _first_lines(interpreter: str, flags: str) -> str:

@@ -23,7 +23,7 @@ from ha.lab.errors import LabError
 from ha.lab.plan import CLIENT, DISK_BYTES, PREFIX, NodePlan
 from ha.lab.process import ProcessId
 from ha.lab.spawn import Newborn, helper_argv
-from ha.lab.state import LabState, NodeState
+from ha.lab.state import NAMESPACES, LabState, NodeState
 from ha.lab.where import default_dir, dir_option
 
 INSTALL = (sys.executable, "-I", "-m", "ha.cli.ezha", "install", "--prefix", PREFIX)
@@ -35,14 +35,13 @@ _FREEZE_S = 2.0
 """How long a node's processes may go on making new ones while it is being paused."""
 _STEP_TIMEOUT_S = 300.0
 """For the installation and for ``ezha.init start`` on one node."""
-_TOOLS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_OWN_ENTRIES = {"nodes", "run", "disk.img", "key", "lock"}
+TOOLS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEY = "/etc/ezha.key"
 """On a node."""
 MAX_PAUSE_S = 86_400.0
 
 
-def _write_secret(path: str, text: str) -> None:
+def write_secret(path: str, text: str) -> None:
     """For nobody else to read, from its first moment on."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w", encoding="ascii") as file:
@@ -73,7 +72,16 @@ class NodeReport:
 
 
 class Lab:
-    """A lab in ``folder``; nothing is touched before ``up``."""
+    """A lab in ``folder``; nothing is touched before ``up``.
+
+    Its nodes are namespaces. ``ha.lab.vm.lab`` puts machines in their place: it overrides what is said to be of the
+    backend, and keeps the switch, the disks' faults, the record and the verbs.
+    """
+
+    backend = NAMESPACES
+    _entries: tuple[str, ...] = ("run", "nodes")
+    """Folders of the lab in ``folder``, the first of which goes even where the nodes' files are kept."""
+    _files_of_all: tuple[str, ...] = ("disk.img", "key")
 
     def __init__(
         self,
@@ -103,15 +111,16 @@ class Lab:
             plan.check_timeout(timeout_s)
         except ValueError as error:
             raise LabError(str(error)) from None
-        if shutil.which("ip", path=_TOOLS_PATH) is None:
+        if shutil.which("ip", path=TOOLS_PATH) is None:
             raise LabError("ip is not installed; on Debian: apt install iproute2")
+        self._check_needs()
         made = self._make_folder()
         with state.locked(self.folder):
             if state.load(self.folder) is not None:
                 raise LabError(
                     f"there is a lab in {self.folder} already; end it with: ezha lab down{dir_option(self.folder)}"
                 )
-            if strange := sorted(set(os.listdir(self.folder)) - _OWN_ENTRIES):
+            if strange := sorted(set(os.listdir(self.folder)) - {*self._entries, *self._files_of_all, "lock"}):
                 raise LabError(f"{self.folder} is not a lab's: there is {strange[0]} in it; choose another with --dir")
             state.save(
                 self.folder,
@@ -123,6 +132,7 @@ class Lab:
                     timeout_s=timeout_s,
                     faulty_disk=self._can_fuse(),
                     user=self._user,
+                    backend=self.backend,
                 ),
             )
             try:
@@ -175,8 +185,13 @@ class Lab:
                 self._kill([failed])
                 self._change(replace(failed, init=None, disk=(), device=""))
                 raise
-        if start and not os.path.lexists(f"{self._files(name)}/etc/rc.d/{_BOOT_LINKS[0]}"):
-            self._in_all([name], [_BOOT_SCRIPT, "start"], "ezha.init start")
+        if start:
+            self._start_where_no_boot_does(name)
+
+    def reset(self, name: str) -> None:
+        """As the reset button of a machine: all is lost that its disk did not hold, and it boots at once."""
+        self.power_off(name)
+        self.power_on(name)
 
     def pause(self, name: str, seconds: float, wait: bool = True) -> None:
         """Stop all processes of the node for ``seconds`` (0 to a day), as a hypervisor pauses a machine.
@@ -189,10 +204,7 @@ class Lab:
             node = self._powered(name, why="is the switch: it cannot be paused")
             if node.paused:
                 raise LabError(f"{name} is paused already; end that with: ezha lab heal{dir_option(self.folder)}")
-            assert node.init is not None
-            before = tuple(seen.id for seen in process.members(node.init) if seen.state == "T")
-            self._change(replace(node, paused=True, stopped_before=before))
-            self._freeze(node)
+            self._stop_all(node)
             if not wait:
                 self._resume_later(name, seconds)
                 return
@@ -309,11 +321,13 @@ class Lab:
 
     # ---- how up is done
 
+    def _check_needs(self) -> None:
+        """Of the backend: raises LabError where what its nodes are made of is missing, before anything is made."""
+
     def _raise(self, plans: tuple[NodePlan, ...], timeout_s: float, start: bool, key: bool) -> None:
+        """Of the backend: everything that ``up`` makes, from the lab's files to nodes that run."""
         os.makedirs(f"{self.folder}/run", mode=0o700, exist_ok=True)
-        image = os.open(f"{self.folder}/disk.img", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.ftruncate(image, DISK_BYTES)
-        os.close(image)
+        self._make_image("disk.img", DISK_BYTES)
         hosts = plan.hosts(plans)
         names = [node.name for node in plans]
         for name in (CLIENT, *names):
@@ -338,15 +352,30 @@ class Lab:
             self._in_all(names, [_BOOT_SCRIPT, "start"], "ezha.init start")
         state.save(self.folder, replace(self._load(), up=True))
 
-    def _give_key(self, names: list[str]) -> tuple[str, ...]:
-        """A file with the lab's key on each node, and the options of the installation that name it."""
+    def _start_where_no_boot_does(self, name: str) -> None:
+        """Of the backend: ``ezha.init start`` after a boot."""
+        if not os.path.lexists(f"{self._files(name)}/etc/rc.d/{_BOOT_LINKS[0]}"):
+            self._in_all([name], [_BOOT_SCRIPT, "start"], "ezha.init start")
+
+    def _make_image(self, name: str, size: int) -> None:
+        """A disk of ``size`` bytes, with holes; one that was kept stays as it is."""
+        image = os.open(f"{self.folder}/{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.ftruncate(image, size)
+        os.close(image)
+
+    def _make_key(self) -> str:
+        """The file with the lab's key; it is the machine's."""
         path = f"{self.folder}/key"
         if not os.path.lexists(path):
-            _write_secret(path, secrets.token_hex(32) + "\n")
-        with open(path, encoding="ascii") as file:
+            write_secret(path, secrets.token_hex(32) + "\n")
+        return path
+
+    def _give_key(self, names: list[str]) -> tuple[str, ...]:
+        """A file with the lab's key on each node, and the options of the installation that name it."""
+        with open(self._make_key(), encoding="ascii") as file:
             text = file.read()
         for name in names:
-            _write_secret(f"{self._files(name)}{_KEY}", text)
+            write_secret(f"{self._files(name)}{_KEY}", text)
         return ("--key", _KEY)
 
     def _boot(self, names: list[str]) -> None:
@@ -380,6 +409,7 @@ class Lab:
         return born[-1]
 
     def _newborn_init(self, name: str, born: list[Newborn]) -> Newborn:
+        """Of the backend, but for the client's."""
         lab = self._load()
         disk = lab.node(name).disk
         user = "new" if lab.user and name == CLIENT else self._user_of()
@@ -408,9 +438,13 @@ class Lab:
             "mountpoint": f"{self.folder}/run/{name}.mnt",
             "control": self._control(name),
             "fault": lab.node(name).fault,
-            "loop": not lab.user,
+            "loop": self._loop_devices(),
             "log": self._log(name),
         }
+
+    def _loop_devices(self) -> bool:
+        """Of the backend: whether nodes take their disk as a block device of the machine, and not as a file."""
+        return not self._load().user
 
     def _disk_ready(self, name: str, newborn: Newborn) -> str:
         """Where the node's disk is to be had: ``MAJOR:MINOR``, or a file's path."""
@@ -421,6 +455,7 @@ class Lab:
         return str(answer["number"])
 
     def _init_job(self, name: str, disk: str) -> dict[str, Any]:
+        """Of the backend, but for the client's."""
         if name == CLIENT:
             mounts, links = rootfs.client_mounts(self._files(name)), switch.bridge_links()
         else:
@@ -429,6 +464,7 @@ class Lab:
         return {"mounts": [asdict(mount) for mount in mounts], "links": links, "run": name != CLIENT}
 
     def _plug(self, names: list[str]) -> None:
+        """Of the backend: a port of the switch for each, with the node's name."""
         lines = []
         for name in names:
             node = self._node(name)
@@ -474,9 +510,9 @@ class Lab:
     def _take_down(self, keep: bool) -> None:
         lab = self._load()
         self._kill(lab.nodes, lab.helpers)
-        for entry in ("run",) if keep else ("run", "nodes"):
+        for entry in self._entries[:1] if keep else self._entries:
             _remove(f"{self.folder}/{entry}")
-        for entry in ("disk.img", "key"):
+        for entry in self._files_of_all:
             if not keep and os.path.lexists(f"{self.folder}/{entry}"):
                 os.unlink(f"{self.folder}/{entry}")
         state.forget(self.folder)
@@ -560,7 +596,7 @@ class Lab:
             capture_output=True,
             text=True,
             check=False,
-            env={"PATH": _TOOLS_PATH},
+            env={"PATH": TOOLS_PATH},
         )
         if done.returncode != 0 and not may_fail:
             raise LabError(f"{argv[0]}: {(done.stderr.splitlines() or ['failed'])[0]}")
@@ -577,7 +613,7 @@ class Lab:
             raise
 
     def _apply_rules(self) -> None:
-        if shutil.which("nft", path=_TOOLS_PATH) is None:
+        if shutil.which("nft", path=TOOLS_PATH) is None:
             raise LabError("nft is not installed, so the network cannot be cut; on Debian: apt install nftables")
         self._in_client(["nft", "-f", "-"], switch.rules(self._load().nodes))
 
@@ -609,6 +645,13 @@ class Lab:
         needed = ["/dev/fuse"] if self._user else ["/dev/fuse", "/dev/loop-control"]
         return all(os.access(path, os.R_OK | os.W_OK) for path in needed)
 
+    def _stop_all(self, node: NodeState) -> None:
+        """Of the backend: nothing runs in the node from here on, and that is on record."""
+        assert node.init is not None
+        before = tuple(seen.id for seen in process.members(node.init) if seen.state == "T")
+        self._change(replace(node, paused=True, stopped_before=before))
+        self._freeze(node)
+
     def _freeze(self, node: NodeState) -> None:
         """Until a look at all of them finds none that runs; those made meanwhile are stopped in the next round."""
         assert node.init is not None
@@ -621,6 +664,7 @@ class Lab:
                 process.send(each, signal.SIGSTOP)
 
     def _resume(self, node: NodeState) -> None:
+        """Of the backend."""
         if not node.paused:
             return
         if node.init is not None:
@@ -650,10 +694,14 @@ class Lab:
             power=power,
             address=NodePlan(node.number).address if node.number else plan.CLIENT_ADDRESS,
             pid=node.init.pid if node.init is not None and on else None,
-            processes=len(process.members(node.init)) if node.init is not None and on else 0,
+            processes=self._processes(node.init) if node.init is not None and on else 0,
             net=net,
             disk="-" if not node.number else node.fault if lab.faulty_disk else "plain",
         )
+
+    def _processes(self, first: ProcessId) -> int:
+        """Of the backend: how many the machine sees."""
+        return len(process.members(first))
 
     def _make_folder(self) -> bool:
         """Whether it was made just now. Raises LabError."""

@@ -15,6 +15,8 @@ from ha.lab.errors import LabError
 from ha.lab.process import ProcessId
 
 VERSION = 1
+NAMESPACES, MACHINES = "namespaces", "vm"
+"""What a lab's nodes are: its backend, in the words of the command line."""
 _FILE = "state.json"
 _LOCK = "lock"
 
@@ -60,6 +62,7 @@ class LabState:
     """Whether the disk's faults can be switched; False on a plain file."""
     user: bool = False
     """Whether the lab is in a user namespace."""
+    backend: str = NAMESPACES
     helpers: tuple[ProcessId, ...] = ()
     """Other processes of the lab, outside the nodes."""
 

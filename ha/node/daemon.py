@@ -102,7 +102,9 @@ class Daemon:
         except ConfigError as error:
             if os.path.exists(self.layout.pid):
                 # One ran here and died: its services are unguarded until the files are mended, so it is tried again.
-                raise Unusable(str(error), EXIT_FAILED, BROKEN_PAUSE_S if self.foreground else 0.0) from None
+                # The supervisor knows that, and code 2; systemd takes that for the end.
+                if self.foreground:
+                    raise Unusable(str(error), EXIT_FAILED, BROKEN_PAUSE_S) from None
             raise Unusable(str(error), EXIT_CONFIGURATION) from None
         try:
             boot_id = boot_identity()

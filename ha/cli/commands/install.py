@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from ha import __version__
 from ha.cli import adoption, share
 from ha.cli.guard import CliError, UsageError, complain, say
-from ha.cli.launchers import PROGRAMS, launcher
+from ha.cli.launchers import PROGRAMS, is_packaged, launcher
 from ha.cli.options import Parser
 from ha.heartbeats.keys import NO_KEYS, Key
 from ha.node.layout import FHS, Layout
@@ -46,6 +46,8 @@ def run(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     prefix = checked_prefix(options.prefix)
     layout = Layout(prefix)
+    if is_packaged(f"{layout.bin}/ezha"):
+        raise CliError(f"{prefix} belongs to the package ezha, which is upgraded by apt; give another --prefix")
     if options.undo:
         place = adoption.give_back(layout)
         say(f"OpenHA is back in {prefix}; what ezha had of its own is in {place}")
@@ -176,7 +178,7 @@ def adapted(text: str, prefix: str) -> str:
     layout = Layout(prefix)
     text = text.replace(_DEFAULT_PREFIX, prefix)
     if prefix.endswith(FHS):
-        for place, usual in ((layout.conf, "$EZ/conf"), (layout.log, "$EZ/log")):
+        for place, usual in ((layout.conf, "$EZ/conf"), (layout.conf, f"{prefix}/conf"), (layout.log, "$EZ/log")):
             text = text.replace(usual, place)
         text = text.replace("EZ_VAR=$EZ\n", f"EZ_VAR={layout.var}\n")
     return text

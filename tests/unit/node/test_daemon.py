@@ -428,14 +428,17 @@ def test_a_broken_configuration_is_told_line_by_line(bench: Bench) -> None:
     broken.loop.close()
 
 
-def test_a_broken_configuration_is_tried_again_where_an_nmond_died(bench: Bench) -> None:
-    """Under systemd, code 2 is final: what runs would stay unguarded after the files are mended."""
+@pytest.mark.parametrize(("foreground", "ends"), [(True, (70, 5.0)), (False, (2, 0.0))])
+def test_a_broken_configuration_is_tried_again_where_an_nmond_died(
+    bench: Bench, foreground: bool, ends: tuple[int, float]
+) -> None:
+    """Under systemd, code 2 is final: what runs would stay unguarded after the files are mended. The supervisor waits."""
     bench.write("services", "web relative node1 node2 /bin/true\n")
     Path(bench.layout.pid).write_text("1\n")
-    broken = Daemon(bench.layout, foreground=True)
+    broken = Daemon(bench.layout, foreground=foreground)
     with pytest.raises(Unusable) as refused:
         broken.begin(-1)
-    assert (refused.value.code, refused.value.pause) == (70, 5.0)
+    assert (refused.value.code, refused.value.pause) == ends
     broken.lock.release()
     broken.loop.close()
 
