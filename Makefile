@@ -43,6 +43,10 @@ test-more: setup system ## The rest: resources and the whole tutorial, a migrati
 	@tools/system-packages etcd=etcd-server mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs $(AGENTS)
 	$(BIN)/python -m pytest $(MORE) --numprocesses=2 --dist=loadfile --quiet --durations=10
 
+.PHONY: deb
+deb: ## Build the Debian package dist/ezha_VERSION_all.deb (Debian; as root where tools are missing)
+	@tools/package/build
+
 .PHONY: unit
 unit: setup ## Unit tests alone
 	$(BIN)/python -m pytest tests/unit --numprocesses=2 --quiet
