@@ -15,7 +15,7 @@ from ha.lab.where import default_dir
 if TYPE_CHECKING:
     import argparse
 
-    from ha.lab.lab import Lab
+    from ha.lab.backend import Backend
 
 _EXEC_USAGE = "usage: ezha lab exec [--dir DIR] NODE [-- COMMAND ...]"
 _EXEC_HELP = f"""{_EXEC_USAGE}
@@ -26,6 +26,7 @@ Input, output and exit code pass through; on a terminal the command has a termin
 Exit code: the command's own; 128 + N if signal N ended it (137: also when the node lost its power);
 125 the node cannot be entered, 126 the command cannot be run, 127 there is no such command."""
 
+_FOR_EVER_S = 30 * 86_400.0
 _EFFECTS = {
     "eio": "every read and write fails",
     "eio-read": "reads fail, writes work",
@@ -71,8 +72,10 @@ def _exec(argv: list[str]) -> int:
     if command and command[0] == "--":
         del command[0]
     from ha.lab import enter
-    from ha.lab.where import first_process
+    from ha.lab.where import first_process, nodes_are_machines
 
+    if nodes_are_machines(os.path.abspath(folder)):
+        return _exec_in_machine(folder, node, command)
     try:
         pid, start = first_process(os.path.abspath(folder), node)
     except LabError as error:
@@ -82,12 +85,46 @@ def _exec(argv: list[str]) -> int:
     return enter.run(pid, start, command or ["/bin/bash"], enter.environment(), terminal=terminal)
 
 
+def _exec_in_machine(folder: str, node: str, command: list[str]) -> int:
+    """What it prints comes when it has ended. Without a command: the machine's console."""
+    from ha.lab.enter import CANNOT_JOIN
+    from ha.lab.vm.lab import MachineLab
+
+    lab = MachineLab(folder)
+    try:
+        if not command and node != "client" and os.isatty(0):
+            from ha.lab.vm import console
+
+            return console.attach(lab.socket(node, "console"), node)
+        given = "" if os.isatty(0) else sys.stdin.read()
+        done = lab.exec(node, command or ["/bin/bash"], timeout=_FOR_EVER_S, input=given)
+    except LabError as error:
+        raise CliError(str(error), CANNOT_JOIN) from None
+    sys.stdout.write(done.stdout)
+    sys.stdout.flush()
+    sys.stderr.write(done.stderr)
+    return done.returncode
+
+
 def _other(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
-    from ha.lab.lab import Lab
+    from ha.lab.backend import open_lab
 
-    verb: Callable[[Lab, argparse.Namespace], int] = options.verb
-    return verb(Lab(options.dir), options)
+    verb: Callable[[Backend, argparse.Namespace], int] = options.verb
+    return verb(_chosen(options) if verb is _up else open_lab(options.dir), options)
+
+
+def _chosen(options: "argparse.Namespace") -> "Backend":
+    """The lab that ``up`` is to make."""
+    from ha.lab.backend import open_lab
+
+    if options.backend != "vm":
+        if options.init or options.package:
+            raise UsageError("--init and --package are for --backend vm", "usage: ezha lab up [--backend vm] …")
+        return open_lab(options.dir, options.backend)
+    from ha.lab.vm.lab import MachineLab
+
+    return MachineLab(options.dir, init=options.init or "systemd", package=options.package, tell=say)
 
 
 def _parser() -> "argparse.ArgumentParser":
@@ -96,12 +133,12 @@ def _parser() -> "argparse.ArgumentParser":
     parser = argparse.ArgumentParser(
         prog="ezha lab",
         description="A cluster of nodes on this one machine, each a set of namespaces with files, network and disk of "
-        "its own. As root, or without, in a user namespace.",
+        "its own, as root, or without, in a user namespace; or each an emulated machine (up --backend vm), as root.",
         epilog="`ezha lab exec --help` and `ezha lab VERB --help` tell more.",
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    def verb(name: str, does: Callable[["Lab", argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
+    def verb(name: str, does: Callable[["Backend", argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
         one = verbs.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
         one.add_argument("--dir", metavar="DIR", default=default_dir(), help="the lab's folder (default: %(default)s)")
         one.set_defaults(verb=does)
@@ -112,6 +149,11 @@ def _parser() -> "argparse.ArgumentParser":
     up.add_argument("--timeout", metavar="T", type=float, default=10.0, help="of all paths, 0.2 to 120 s (default 10)")
     up.add_argument("--start", action="store_true", help="start ezha on each, now and at every power-on")
     up.add_argument("--no-key", action="store_true", help="heartbeats are not signed (the default: one key, enforced)")
+    up.add_argument(
+        "--backend", choices=("namespaces", "vm"), default="namespaces", help="what nodes are (default: namespaces)"
+    )
+    up.add_argument("--init", choices=("systemd", "sysvinit"), help="vm: what boots (default: systemd)")
+    up.add_argument("--package", metavar="FILE", help="vm: ezha's Debian package (default: a copy of this ezha)")
     verbs.add_parser("exec", help="run a command on a node, or on `client`", add_help=False)
     cut = verb("cut", _cut, "cut the network or the disk of a node, or of all")
     cut.add_argument("what", metavar="net|disk", choices=("net", "disk"))
@@ -134,6 +176,8 @@ def _parser() -> "argparse.ArgumentParser":
     on = verb("power-on", _power_on, "boot a node, which runs /etc/rc.d/rc3.d/S*")
     on.add_argument("node", metavar="NODE")
     on.add_argument("--start", action="store_true", help="start ezha where the boot does not")
+    reset = verb("reset", _reset, "press a node's reset button: it boots anew at once")
+    reset.add_argument("node", metavar="NODE")
     status = verb("status", _status, "show the nodes and what is cut")
     status.add_argument("--json", action="store_true", help="for programs")
     down = verb("down", _down, "end the lab and remove its files; safe to repeat")
@@ -141,7 +185,7 @@ def _parser() -> "argparse.ArgumentParser":
     return parser
 
 
-def _up(lab: "Lab", options: "argparse.Namespace") -> int:
+def _up(lab: "Backend", options: "argparse.Namespace") -> int:
     import time
 
     from ha.lab.where import dir_option
@@ -160,7 +204,7 @@ def _up(lab: "Lab", options: "argparse.Namespace") -> int:
     return 0
 
 
-def _cut(lab: "Lab", options: "argparse.Namespace") -> int:
+def _cut(lab: "Backend", options: "argparse.Namespace") -> int:
     names = lab.cut(options.what, options.node, options.one_way, options.how)
     if options.what == "net":
         effect = "what it sends is dropped" if options.one_way else "no frame goes in or out"
@@ -172,27 +216,32 @@ def _cut(lab: "Lab", options: "argparse.Namespace") -> int:
     return 0
 
 
-def _heal(lab: "Lab", _options: "argparse.Namespace") -> int:
+def _heal(lab: "Backend", _options: "argparse.Namespace") -> int:
     lab.heal()
     return 0
 
 
-def _pause(lab: "Lab", options: "argparse.Namespace") -> int:
+def _pause(lab: "Backend", options: "argparse.Namespace") -> int:
     lab.pause(options.node, options.seconds, wait=not options.no_wait)
     return 0
 
 
-def _power_off(lab: "Lab", options: "argparse.Namespace") -> int:
+def _power_off(lab: "Backend", options: "argparse.Namespace") -> int:
     lab.power_off(options.node)
     return 0
 
 
-def _power_on(lab: "Lab", options: "argparse.Namespace") -> int:
+def _power_on(lab: "Backend", options: "argparse.Namespace") -> int:
     lab.power_on(options.node, options.start)
     return 0
 
 
-def _status(lab: "Lab", options: "argparse.Namespace") -> int:
+def _reset(lab: "Backend", options: "argparse.Namespace") -> int:
+    lab.reset(options.node)
+    return 0
+
+
+def _status(lab: "Backend", options: "argparse.Namespace") -> int:
     nodes = lab.report()
     if options.json:
         import json
@@ -208,7 +257,7 @@ def _status(lab: "Lab", options: "argparse.Namespace") -> int:
     return 0
 
 
-def _down(lab: "Lab", options: "argparse.Namespace") -> int:
+def _down(lab: "Backend", options: "argparse.Namespace") -> int:
     if not lab.down(options.keep):
         say(f"no lab in {lab.folder}")
     return 0

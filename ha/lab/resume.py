@@ -6,8 +6,8 @@ import sys
 import time
 
 from ha.lab import spawn
+from ha.lab.backend import open_lab
 from ha.lab.errors import LabError
-from ha.lab.lab import Lab
 
 
 def main() -> int:
@@ -24,7 +24,7 @@ def main() -> int:
     spawn.let_go()
     time.sleep(float(job["seconds"]))
     try:
-        Lab(job["folder"]).resume(job["node"])
+        open_lab(job["folder"]).resume(job["node"])
     except LabError as error:  # the lab went down or the node was powered off meanwhile: nothing is left to resume
         print(error, file=sys.stderr, flush=True)
     return 0

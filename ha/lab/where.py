@@ -1,4 +1,4 @@
-"""Where a lab is, and where in it a node: the little that ``ezha lab exec`` needs, quick to import."""
+"""Where a lab is, of what kind, and where in it a node: what ``ezha lab exec`` needs, quick to import."""
 
 import json
 import os
@@ -16,6 +16,15 @@ def default_dir() -> str:
 def dir_option(folder: str) -> str:
     """What to add to a command so that it means this lab."""
     return "" if folder == default_dir() else f" --dir {folder}"
+
+
+def nodes_are_machines(folder: str) -> bool:
+    """Whether that is on record there; False also where no lab is."""
+    try:
+        with open(f"{folder}/state.json", "rb") as file:
+            return bool(json.load(file).get("backend") == "vm")
+    except (OSError, ValueError, AttributeError):  # told by whoever then looks for a node there
+        return False
 
 
 def first_process(folder: str, name: str) -> tuple[int, int]:
