@@ -224,4 +224,7 @@ def _datagrams(data: bytes) -> Iterator[tuple[str, str, bytes]]:
         network = next((layer for layer in (IP, IPv6) if packet.haslayer(layer)), None)
         if network is not None and packet.haslayer(UDP):
             udp = packet[UDP]
-            yield f"{packet[network].src}:{udp.sport}", f"{packet[network].dst}:{udp.dport}", bytes(udp.payload)
+            payload = bytes(udp.payload)
+            # A first fragment without the others is no datagram, whatever this release of scapy makes of it.
+            if len(payload) >= udp.len - 8:
+                yield f"{packet[network].src}:{udp.sport}", f"{packet[network].dst}:{udp.dport}", payload
