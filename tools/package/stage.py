@@ -36,6 +36,7 @@ case ${{1-}} in
 start | stop)
 	. /lib/lsb/init-functions
 	;;
+restart | force-reload | reload | try-restart | status) ;;
 esac
 exec {prefix}/ezha.init "$@"
 """

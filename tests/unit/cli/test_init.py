@@ -48,6 +48,26 @@ def calls(cluster: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
+def test_start_goes_by_the_unit_of_this_installation_and_of_no_other(cluster: Path) -> None:
+    will(cluster, "ezha-node-status", 3, "ezha is not running")
+    systemctl = cluster / "bin/systemctl"
+    systemctl.write_text((cluster / "bin/ezha").read_text().replace("ezha $*", "systemctl $*"))
+    systemctl.write_text(systemctl.read_text().replace("codes/ezha", "codes/systemctl"))
+    systemctl.chmod(0o755)
+    asked = "systemctl show --property=ExecStart --value ezha.service"
+    line = "{{ path={0} ; argv[]={0} --foreground ; ignore_errors=no ; }}\n"
+    for program, started in (
+        (f"{cluster}/bin/nmond", "systemctl start ezha.service"),
+        ("/x/nmond", "nmond-supervisor"),
+    ):
+        will(cluster, "systemctl-show---property=ExecStart", 0, line.format(program))
+        assert run(cluster, "start").returncode == 0
+        assert calls(cluster)[-3:] == [asked, started, "ezha node wait --timeout 10"]
+    will(cluster, "systemctl-show---property=ExecStart", 0, line.format(f"{cluster}/bin/nmond"))
+    will(cluster, "systemctl-start-ezha.service", 1)
+    assert run(cluster, "start").returncode == 1
+
+
 def test_start_checks_starts_and_waits(cluster: Path) -> None:
     will(cluster, "ezha-node-status", 3, "ezha is not running")
     done = run(cluster, "start")
