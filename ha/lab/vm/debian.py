@@ -23,6 +23,9 @@ PACKAGES = (
     # A kernel with every watchdog and device mapper; the ramdisk is our own, so the smallest maker of another will do.
     *("linux-image-amd64", "tiny-initramfs", "kmod", "busybox-static", "qemu-guest-agent"),
     *("python3", "iproute2", "netbase", "procps", "psmisc", "rsync", "wget", "ca-certificates", "openssh-client"),
+    # What ezha's own package depends on.
+    *("python3-msgpack", "python3-prometheus-client", "python3-pyroute2", "python3-rich", "python3-scapy"),
+    *("python3-sdnotify", "python3-setproctitle", "python3-transitions"),
     *("lvm2", "dmsetup", "e2fsprogs", "util-linux", "mount", "fdisk", "logsave"),
 )
 _NOT_UNPACKED = (
@@ -37,6 +40,12 @@ _NOT_UNPACKED = (
 _DRIVERS = ("md/*", "block/*", "virtio/*", "watchdog/*", "char/*", "dax/*", "net/*virtio*", "net/*failover*")
 _UNPACKED_ALL_THE_SAME = tuple(f"/lib/modules/*/kernel/drivers/{part}" for part in _DRIVERS)
 """Of the kernel's drivers a machine has few; a whole set is most of an image."""
+_MASKED = (
+    *("getty@tty1.service", "getty-static.service", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer"),
+    *("systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount", "dev-hugepages.mount", "sys-kernel-debug.mount"),
+    *("sys-kernel-tracing.mount", "systemd-sysusers.service", "systemd-pstore.service", "systemd-random-seed.service"),
+    *("systemd-networkd-wait-online.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service"),
+)
 _GUEST = Path(__file__).parent / "guest"
 
 
@@ -84,8 +93,7 @@ def _adapt(tree: str) -> None:
     run_in(tree, ["systemctl", "enable", "lab-node.service"])
     run_in(tree, ["systemctl", "set-default", "multi-user.target"])
     # Nobody reads a screen here, and nothing is to wake up by itself while something is measured.
-    masked = ["getty@tty1.service", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "hwclock.service"]
-    run_in(tree, ["systemctl", "mask", *masked, "systemd-pstore.service", "systemd-networkd-wait-online.service"])
+    run_in(tree, ["systemctl", "mask", *_MASKED])
     for name in ("var/lib/apt/lists", "var/cache/apt"):
         shutil.rmtree(f"{tree}/{name}", ignore_errors=True)
     for name in ("etc/machine-id", "etc/hostname", "etc/resolv.conf"):

@@ -7,13 +7,11 @@ Two steps, each kept under the hash of what goes into it: Debian (``ha.lab.vm.de
 import fcntl
 import hashlib
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import ha
@@ -132,42 +130,13 @@ def _payload(package: str | None) -> Iterator[bytes]:
 
 
 def _code() -> list[tuple[str, str]]:
-    """The files of the ezha that runs here and of the libraries that it needs: where they are, and below which name."""
-    found = []
+    """The files of the ezha that runs here: where they are, and below which name. Its libraries are Debian's there."""
     package = os.path.dirname(os.path.realpath(ha.__file__))
     above = os.path.dirname(package)
+    found = []
     for folder in (package, *(f"{above}/{name}" for name in ("conf", "init", "docs"))):
         found += [(str(path), os.path.relpath(path, above)) for path in Path(folder).rglob("*") if path.is_file()]
-    for distribution in _needed("ezha", set()):
-        for file in distribution.files or ():
-            if not file.parts[0].startswith((".", "ha")) and os.path.isfile(str(file.locate())):
-                found.append((str(file.locate()), str(file)))
-    if any(name.endswith(".so") for _source, name in found) and platform.python_version_tuple()[:2] != ("3", "11"):
-        raise LabError(
-            f"this ezha runs on Python {platform.python_version()}, and its libraries do not on the 3.11 of the "
-            "machines: give its Debian package with --package"
-        )
     return sorted((source, name) for source, name in found if "__pycache__" not in name)
-
-
-def _needed(name: str, seen: set[str]) -> list[metadata.Distribution]:
-    """The distributions that ``name`` depends on, and those that they do."""
-    found = []
-    try:
-        for requirement in metadata.requires(name) or ():
-            words, _, condition = requirement.partition(";")
-            other = "".join(letter if letter.isalnum() or letter in "-_." else " " for letter in words).split()[0]
-            if "extra" in condition or other.lower() in seen:
-                continue
-            seen.add(other.lower())
-            try:
-                found.append(metadata.distribution(other))
-            except metadata.PackageNotFoundError:  # one for another platform, or another Python
-                continue
-            found += _needed(other, seen)
-    except metadata.PackageNotFoundError:
-        raise LabError(f"{name} is not installed by pip here: give its Debian package with --package") from None
-    return found
 
 
 # ---- means

@@ -4,6 +4,7 @@ A node's first process is its qemu here. Its shared disk is the file that the fa
 card a tap on the switch, in the switch's network namespace: no link of the host is touched.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ from ha.lab.spawn import Newborn
 from ha.lab.state import MACHINES, NodeState
 from ha.lab.vm import image, machine, seed
 from ha.lab.vm.agent import Agent
+from ha.lab.vm.payload import COPY, PACKAGE, Payload
 from ha.lab.vm.qmp import Monitor, monitor
 
 VOLUMES_BYTES = 512 * 1024 * 1024
@@ -34,9 +36,7 @@ BOOT_S = 300.0
 _MONITOR_S = 10.0
 _INSTALL = (sys.executable, "-I", "-m", "ha.cli.ezha", "install")
 _NEEDED = {machine.QEMU: "qemu-system-x86", "qemu-img": "qemu-utils"}
-_UNIT = "ezha.service"
-_START_LINKS = tuple(f"/etc/rc{level}.d/S99cluster" for level in (2, 3, 4, 5))
-_STOP_LINKS = tuple(f"/etc/rc{level}.d/K01cluster" for level in (0, 1, 6))
+_CHOICES = "machines.json"
 
 
 class MachineLab(Lab):
@@ -44,7 +44,7 @@ class MachineLab(Lab):
 
     backend = MACHINES
     _entries = ("run", "nodes")
-    _files_of_all = ("disk.img", "volumes.img", "key", "image", "kernel", "initrd", "init")
+    _files_of_all = ("disk.img", "volumes.img", "key", "image", "kernel", "initrd", _CHOICES)
 
     def __init__(
         self,
@@ -52,10 +52,16 @@ class MachineLab(Lab):
         *,
         init: str = "systemd",
         package: str | None = None,
+        more: seed.Seed | None = None,
         tell: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        """``init``: what a node boots with, a key of ``machine.INITS``; ``package``: a Debian package of ezha."""
+        """For ``up``; what is up already keeps what it was made with.
+
+        ``init``: what a node boots with, a key of ``machine.INITS``; ``package``: a Debian package of ezha, in place of
+        a copy of the one that runs here; ``more``: files for every node; ``tell`` is told what takes long.
+        """
         super().__init__(folder, install=None, user_namespace=False)
+        self._more = more or seed.Seed()
         self._init = init
         self._package = package
         self._tell = tell
@@ -87,13 +93,21 @@ class MachineLab(Lab):
         """What it prints (16 MiB at most) comes when it, and all that it left running with its output, has ended."""
         if name == CLIENT:
             return super().exec(name, argv, timeout, input=input, env=env)
-        return self.agent(name).run(argv, timeout, input, {**environment(), **(env or {})})
+        place = self.payload
+        own = {**environment(), "EZ": place.prefix, "EZ_BIN": place.bin}
+        own["PATH"] = own["PATH"].replace(f"{PREFIX}/bin", place.bin)
+        return self.agent(name).run(argv, timeout, input, {**own, **(env or {})})
 
     def files(self, name: str) -> str:
         """Raises LabError: a machine's files are its own."""
         raise LabError(f"the files of {name} are on its own disk: use exec")
 
     # ---- what tests need beside the verbs
+
+    @property
+    def payload(self) -> Payload:
+        """Where ezha lies in the nodes."""
+        return PACKAGE if self._chosen()["package"] else COPY
 
     def agent(self, name: str) -> Agent:
         """What runs commands in a node. Raises LabError where it is off."""
@@ -141,8 +155,8 @@ class MachineLab(Lab):
             os.makedirs(f"{self.folder}/{name}", mode=0o700, exist_ok=True)
         for source, target in ((made.disk, "image"), (made.kernel, "kernel"), (made.initrd, "initrd")):
             _same_file(source, f"{self.folder}/{target}")
-        with open(f"{self.folder}/init", "w", encoding="ascii") as file:
-            file.write(self._init)
+        with open(f"{self.folder}/{_CHOICES}", "w", encoding="ascii") as file:
+            json.dump({"init": self._init, "package": self._package is not None}, file)
         self._make_image("disk.img", DISK_BYTES)
         self._make_image("volumes.img", VOLUMES_BYTES)
         keys = self._keys() if key else None
@@ -151,12 +165,11 @@ class MachineLab(Lab):
         for node in plans:
             os.makedirs(self._files(node.name), mode=0o700, exist_ok=True)
             self._make_root(node.name)
-            grown = _seed(node, plans, hosts, timeout_s)
+            files = self._files_for(node, plans, hosts, timeout_s, start)
             if keys is not None:
-                grown.files[f"{PREFIX}/conf/keys"] = (keys, 0o600)
-            if start:
-                _start_at_boot(grown)
-            self._sow(node.name, grown)
+                files[f"{self.payload.conf}/keys"] = (keys, 0o600)
+            links = (self.payload.start if start else {}) | self._more.links
+            self._sow(node.name, seed.Seed(files | self._more.files, links))
         names = [node.name for node in plans]
         self._tell(f"{', '.join(names)} boot with {self._init}: about half a minute")
         self._boot([CLIENT])
@@ -187,6 +200,20 @@ class MachineLab(Lab):
         if done.returncode:
             raise LabError(f"qemu-img: {(done.stderr.splitlines() or ['failed'])[0]}")
         os.chmod(path, 0o600)
+
+    def _files_for(
+        self, node: NodePlan, plans: tuple[NodePlan, ...], hosts: str, timeout_s: float, start: bool
+    ) -> dict[str, tuple[str, int]]:
+        place = self.payload
+        return {
+            "/etc/hostname": (f"{node.name}\n", 0o644),
+            "/etc/hosts": (hosts, 0o644),
+            "/etc/ezha-lab/node": (f"DISK={os.path.basename(DISK)}\n", 0o644),
+            "/etc/ezha-lab/links": (switch.node_links(node), 0o644),
+            "/etc/ezha-lab/remove": ("" if start else "".join(f"{path}\n" for path in place.enabled), 0o644),
+            f"{place.conf}/nodes": (plan.nodes_file(plans), 0o644),
+            f"{place.conf}/monitor": (plan.monitor_file(plans, timeout_s), 0o644),
+        }
 
     def _sow(self, name: str, grown: seed.Seed) -> None:
         path = f"{self._files(name)}/seed"
@@ -231,8 +258,6 @@ class MachineLab(Lab):
         served = f"/proc/{node.disk[0].pid}/root{disk}" if node.disk else disk
         with open(f"{self._files(name)}/seed", "rb") as file:
             seed_id = seed.identify(file.read())
-        with open(f"{self.folder}/init", encoding="ascii") as file:
-            init = file.read()
         files = machine.Files(
             kernel=f"{self.folder}/kernel",
             initrd=f"{self.folder}/initrd",
@@ -242,7 +267,16 @@ class MachineLab(Lab):
             seed=f"{self._files(name)}/seed",
             seed_id=seed_id,
         )
-        return machine.argv(name, node.number, files, init)
+        return machine.argv(name, node.number, files, str(self._chosen()["init"]))
+
+    def _chosen(self) -> dict[str, Any]:
+        """What ``up`` was told. Raises LabError."""
+        try:
+            with open(f"{self.folder}/{_CHOICES}", encoding="ascii") as file:
+                found: dict[str, Any] = json.load(file)
+        except (OSError, ValueError) as error:
+            raise LabError(f"{self.folder}/{_CHOICES} is not what `up` made of it: {error}") from None
+        return found
 
     def _loop_devices(self) -> bool:
         return False
@@ -254,7 +288,7 @@ class MachineLab(Lab):
 
     def _start_where_no_boot_does(self, name: str) -> None:
         self.wait_booted(name)
-        done = self.exec(name, [f"{PREFIX}/ezha.init", "start"], timeout=BOOT_S)
+        done = self.exec(name, [f"{self.payload.prefix}/ezha.init", "start"], timeout=BOOT_S)
         if done.returncode:
             words = (done.stderr or done.stdout).strip().splitlines()
             raise LabError(
@@ -303,26 +337,6 @@ class MachineLab(Lab):
         except FileNotFoundError:
             lines = []
         return f"its console ends with: {lines[-1].strip()}" if lines else "its console is empty"
-
-
-def _seed(node: NodePlan, plans: tuple[NodePlan, ...], hosts: str, timeout_s: float) -> seed.Seed:
-    name = os.path.basename(DISK)
-    return seed.Seed(
-        files={
-            "/etc/hostname": (f"{node.name}\n", 0o644),
-            "/etc/hosts": (hosts, 0o644),
-            "/etc/ezha-lab/node": (f"DISK={name}\n", 0o644),
-            "/etc/ezha-lab/links": (switch.node_links(node), 0o644),
-            f"{PREFIX}/conf/nodes": (plan.nodes_file(plans), 0o644),
-            f"{PREFIX}/conf/monitor": (plan.monitor_file(plans, timeout_s), 0o644),
-        }
-    )
-
-
-def _start_at_boot(grown: seed.Seed) -> None:
-    """With either init system: the unit, or the links of OpenHA's tutorial."""
-    grown.links[f"/etc/systemd/system/multi-user.target.wants/{_UNIT}"] = f"/etc/systemd/system/{_UNIT}"
-    grown.links |= dict.fromkeys((*_START_LINKS, *_STOP_LINKS), f"{PREFIX}/ezha.init")
 
 
 def _same_file(source: str, target: str) -> None:

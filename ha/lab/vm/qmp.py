@@ -88,13 +88,20 @@ class Monitor:
             raise LabError(f"the machine of {self._name}: {command}: {found[0]['error']}")
 
     def take_events(self, wait_s: float = 0.0) -> list[Event]:
-        """What has happened since it was last asked; waits ``wait_s`` for the first. An ended machine tells no more."""
+        """What has happened since it was last asked; waits ``wait_s`` for the first.
+
+        Raises LabError once the machine has ended, and all that it told before has been taken.
+        """
         deadline = time.monotonic() + wait_s
         while True:
             try:
                 self._note(self._lines.receive(deadline if not self.events else time.monotonic()))
-            except (OSError, ValueError):
+            except TimeoutError:
                 break
+            except (OSError, ValueError) as error:
+                if self.events:
+                    break
+                raise LabError(f"the machine of {self._name} tells nothing any more ({error})") from None
         taken, self.events = self.events, []
         return taken
 
