@@ -37,10 +37,12 @@ class PathConfig:
     """The line in its normal form (single blanks), for the digest."""
     wire: str = OWN_WIRE
 
-    @property
-    def device(self) -> str:
-        """The disk that carries it; empty where it is no disk path."""
-        return self.label.rpartition(":")[0] if self.kind in ("dio", "disk") else ""
+    device: str = field(init=False, repr=False, compare=False)
+    """The disk that carries it; empty where it is no disk path."""
+
+    def __post_init__(self) -> None:
+        device = self.label.rpartition(":")[0] if self.kind in ("dio", "disk") else ""
+        object.__setattr__(self, "device", device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,11 @@ class ClusterConfig:
     """A silent node is taken over although it promised nothing (the administrator accepts that both may run)."""
     stop_lowest_rank: bool = False
     """Of two nodes that both run a service, the one that ranks lower stops it; else both only report it."""
+    _of_node: Mapping[str, tuple[PathConfig, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        of_node = {node: tuple(p for p in self.paths if p.id.node == node) for node in self.nodes}
+        object.__setattr__(self, "_of_node", of_node)
 
     @property
     def cluster_id(self) -> int:
@@ -118,7 +125,7 @@ class ClusterConfig:
 
     def paths_of(self, node: str) -> tuple[PathConfig, ...]:
         """The paths on which ``node`` sends, in their order."""
-        return tuple(p for p in self.paths if p.id.node == node)
+        return self._of_node.get(node, ())
 
     def is_original(self, node: str) -> bool:
         """Whether the node speaks as an original OpenHA node does (``ha.fsm.original``): all of its paths, or none."""

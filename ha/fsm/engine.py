@@ -17,6 +17,7 @@ from typing import Any
 from ha.fsm import original, snapshot
 from ha.fsm.config import OPENHA, ClusterConfig
 from ha.fsm.events import (
+    NOTHING,
     Arbitrate,
     Arbitrated,
     Command,
@@ -213,16 +214,14 @@ class Engine(Hearing):
 
     def next_deadline(self) -> float:
         """When a ``Tick`` is due at the latest. Monotonic seconds."""
-        when = min(self._next_send, self._presses_at(), self._lease_deadline())
+        when = min(self._next_send, self._presses_at(), self._lease_deadline(), *self._wakes.values())
         for peer in self.peers.values():
-            if not peer.silent:
-                when = min(when, peer.silent_at)
+            if not peer.silent and (silent_at := peer.silent_at) < when:
+                when = silent_at
             for path in peer.paths:
-                if path.up:
-                    when = min(when, peer.down_at(path))
-        if self._unsaved_until is not None:
-            when = min(when, self._unsaved_until)
-        return min(when, min(self._wakes.values(), default=when))
+                if path.up and (down_at := peer.down_at(path)) < when:
+                    when = down_at
+        return when if self._unsaved_until is None else min(when, self._unsaved_until)
 
     def rollback(self, now: float) -> None:
         """The last step's records could not be persisted: put everything it decided back; it is tried again.
@@ -423,13 +422,19 @@ class Engine(Hearing):
         self._persist_all = False
         if persist or self._bumped or everything:
             self._unsaved_until = None  # until the driver says otherwise, by a rollback
+        wishes = self._wishes()
+        records = persist or self._bumped or everything
+        asked = self._kills or self._runs or self._fences or wishes or self._look or self._self_fence
+        told = self._notes or self._replies or send is not None or guard is not None or self.left
+        if not (records or asked or told):
+            return NOTHING  # as after most events
         return Effects(
             self_fence=self._self_fence,
             guard=guard,
             urgent=self._is_urgent(),
             look=self._look,
             fence=tuple(self._fences),
-            arbitrate=self._wishes(),
+            arbitrate=wishes,
             kill=tuple(self._kills),
             persist=persist,
             incarnation=self.incarnation.counter if self._bumped or everything else 0,

@@ -317,3 +317,6 @@ class Effects:
     replies: tuple[Reply, ...] = ()
     left: bool = False
     """Nothing is left to stop: the driver may send the last message and end."""
+
+
+NOTHING = Effects()

@@ -178,7 +178,7 @@ class Hearing(Commands):
             left=self.left,
             timeout_ms=round(self.config.timeout_of(self.node) * 1000),
             lease_ms=min((round(lease.timing.lease * 1000) for lease in self.leases.values()), default=0),
-            paths_digest=self.config.paths_digest,
+            paths_digest=self._paths_digest,
             services=self._entries,
             acks=tuple(sorted(acks, key=lambda a: a.node)),
             handovers=tuple(handovers),

@@ -127,8 +127,14 @@ class Lapses(Conduct):
 
     def _lease_deadline(self) -> float:
         """When the next lease ends, or the next emergency stop must be over."""
-        when = min((lease.until for lease in self.leases.values() if lease.standing), default=FOREVER)
-        return min(when, min((self._hard_deadline(n) for n in self._lapsed if n not in self._ending), default=FOREVER))
+        when = FOREVER
+        for lease in self.leases.values():
+            if lease.standing and lease.until < when:
+                when = lease.until
+        for name in self._lapsed:
+            if name not in self._ending:
+                when = min(when, self._hard_deadline(name))
+        return when
 
     @property
     def lapses_at(self) -> float:

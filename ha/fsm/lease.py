@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ha.fsm.config import ClusterConfig, ServiceConfig
-from ha.fsm.peers import Peer
 from ha.fsm.timing import Timing
 
 NEVER = float("-inf")
@@ -125,8 +124,3 @@ class Outgoing:
 def timing_of(config: ClusterConfig, service: ServiceConfig) -> Timing:
     """By the smallest T that any node of the service uses."""
     return Timing(min((config.timeout_of(n) for n in service.nodes), default=10.0))
-
-
-def looked(peers: Iterable[Peer], devices: frozenset[str]) -> float:
-    """Since when the slots of all these nodes were seen: the earliest of the beginnings of the last looks."""
-    return min((peer.looked(devices) for peer in peers), default=FOREVER)

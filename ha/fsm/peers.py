@@ -87,9 +87,13 @@ class Peer:
         incarnation of the node was read. Without a disk path nothing was seen."""
         earliest = float("inf")
         for path in self.paths:
-            if path.config.device:
-                shared = path.seq > 0 or path.config.device in devices
-                earliest = min(earliest, path.read if shared else float("-inf"))
+            device = path.config.device
+            if not device:
+                continue
+            if path.seq <= 0 and device not in devices:
+                return float("-inf")
+            if path.read < earliest:
+                earliest = path.read
         return earliest if earliest != float("inf") else float("-inf")
 
     def down_at(self, path: PeerPath) -> float:
@@ -159,7 +163,10 @@ class Peer:
     def ack_of(self, node_id: int) -> Ack | None:
         if self.newest is None:
             return None
-        return next((a for a in self.newest.acks if a.node == node_id), None)
+        for ack in self.newest.acks:
+            if ack.node == node_id:
+                return ack
+        return None
 
     def describe_paths(self, now: float) -> tuple[str, ...]:
         """One sentence a path, with its age: the evidence behind "silent" and "heard"."""

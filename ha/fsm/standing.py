@@ -13,7 +13,7 @@ from ha.fsm.config import ClusterConfig
 from ha.fsm.events import Arbitrated, FenceNode, OwnSlot, SlotRead, SlotView, Written
 from ha.fsm.evidence import NO_TERMS, Terms
 from ha.fsm.freshness import LastHeard
-from ha.fsm.lease import FOREVER, NEVER, Lease, Outgoing, looked, timing_of
+from ha.fsm.lease import FOREVER, NEVER, Lease, Outgoing, timing_of
 from ha.fsm.ledger import Ledger
 from ha.fsm.message import Incarnation
 from ha.fsm.peers import Peer
@@ -345,13 +345,13 @@ class Standings(Ledger):
     def _renew(self, now: float) -> None:
         """Count what was confirmed, looked at and acknowledged until now."""
         for lease in self.leases.values():
-            bound = [self.peers[n] for n in lease.others if not self.peers[n].down]
+            bound = [peer for n in lease.others if not (peer := self.peers[n]).down]
             sent = self.outgoing.sent[-1] if self.outgoing.sent and not bound else NEVER
             if bound:
-                seen = min(p.acknowledgement(self.id, self.incarnation) for p in bound)
-                sent = self.outgoing.sent_at(seen)
+                sent = self.outgoing.sent_at(min([p.acknowledgement(self.id, self.incarnation) for p in bound]))
                 if not lease.arbiter and self._shared:
-                    sent = max(sent, self.outgoing.renewed_by(looked(bound, self._devices), self._shared))
+                    seen_since = min([p.looked(self._devices) for p in bound])
+                    sent = max(sent, self.outgoing.renewed_by(seen_since, self._shared))
             if lease.arbiter:
                 sent = max(sent, lease.asked)
             lease.renew(sent)
@@ -360,7 +360,7 @@ class Standings(Ledger):
                 self._mark(n for n, covering in self._covers.items() if covering is lease)
         if self._strays_end < FOREVER and self._all_know(1, self.peers.values()):
             self._strays_end = FOREVER
-        for name in [n for n in self._freezing if self._is_known(self.services[n])]:
+        for name in [n for n in self._freezing if self._is_known(self.services[n])] if self._freezing else ():
             self._put(name, replace(self.services[name], exempt=True))
 
     def _is_known(self, service: Service) -> bool:

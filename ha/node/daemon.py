@@ -100,11 +100,10 @@ class Daemon:
         try:
             configuration = load(self.layout, name)
         except ConfigError as error:
-            if os.path.exists(self.layout.pid):
+            if self.foreground and os.path.exists(self.layout.pid):
                 # One ran here and died: its services are unguarded until the files are mended, so it is tried again.
-                # The supervisor knows that, and code 2; systemd takes that for the end.
-                if self.foreground:
-                    raise Unusable(str(error), EXIT_FAILED, BROKEN_PAUSE_S) from None
+                # The supervisor does that after code 2, which systemd takes for the end.
+                raise Unusable(str(error), EXIT_FAILED, BROKEN_PAUSE_S) from None
             raise Unusable(str(error), EXIT_CONFIGURATION) from None
         try:
             boot_id = boot_identity()

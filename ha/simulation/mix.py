@@ -23,7 +23,7 @@ _USUAL = (Action.STOP, Action.START, Action.FREEZE_STOP, Action.FREEZE_START, Ac
 _SETTINGS: tuple[tuple[Setting, float], ...] = (
     (Setting(), 8.0),
     (Setting(timeout=2.0), 3.0),
-    (Setting(timeout=0.5), 2.0),
+    (Setting(timeout=0.5), 0.5),  # twenty times the heartbeats of 10 s between two troubles: it takes most of the time
     (Setting(paths=("net",)), 2.0),
     (Setting(paths=("dio",)), 2.0),
     (Setting(paths=("net", "net2", "dio"), services=2), 2.0),

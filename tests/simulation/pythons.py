@@ -30,8 +30,9 @@ try {{
 import sys, types
 try:
     import fcntl
-except ModuleNotFoundError:  # older ones have none; the simulator locks no files
+except ModuleNotFoundError:  # older ones have none; the simulator locks no files and asks no device
     sys.modules["fcntl"] = types.ModuleType("fcntl")
+    sys.modules["fcntl"].ioctl = None
 sys.path[:0] = ["/project", "/packages"]
 from tests.simulation.pythons import digests
 " ".join((".".join(map(str, sys.version_info[:2])), *digests()))

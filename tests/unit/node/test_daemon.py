@@ -432,7 +432,7 @@ def test_a_broken_configuration_is_told_line_by_line(bench: Bench) -> None:
 def test_a_broken_configuration_is_tried_again_where_an_nmond_died(
     bench: Bench, foreground: bool, ends: tuple[int, float]
 ) -> None:
-    """Under systemd, code 2 is final: what runs would stay unguarded after the files are mended. The supervisor waits."""
+    """Under systemd, code 2 is final: what runs would stay unguarded after the files are mended."""
     bench.write("services", "web relative node1 node2 /bin/true\n")
     Path(bench.layout.pid).write_text("1\n")
     broken = Daemon(bench.layout, foreground=foreground)
