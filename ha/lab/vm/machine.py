@@ -40,8 +40,8 @@ def sockets(name: str) -> dict[str, str]:
     return {purpose: f"{name}.{purpose}" for purpose in ("qmp", "events", "agent", "console")}
 
 
-def argv(name: str, number: int, files: Files, init: str, paused: bool = False) -> list[str]:
-    """``number`` of the node, 1 to 16. ``init``: a key of INITS. ``paused``: it waits for ``cont``."""
+def argv(name: str, number: int, files: Files, init: str, standing: bool = False) -> list[str]:
+    """``number`` of the node, 1 to 16. ``init``: a key of INITS. ``standing``: it waits for ``cont``."""
     place = sockets(name)
     words = [QEMU, "-name", name, "-no-user-config", "-nodefaults", "-display", "none", "-msg", "timestamp=on"]
     # No KVM: the lab runs where there is none, and behaves the same where there is one.
@@ -68,7 +68,7 @@ def argv(name: str, number: int, files: Files, init: str, paused: bool = False) 
     for purpose in ("qmp", "events"):
         words += ["-chardev", f"socket,id={purpose},path={place[purpose]},server=on,wait=off"]
         words += ["-mon", f"chardev={purpose},mode=control"]
-    return [*words, "-S"] if paused else words
+    return [*words, "-S"] if standing else words
 
 
 def _kernel_line(files: Files, init: str) -> str:

@@ -15,7 +15,8 @@ _SHARED = ("disk.img", "volumes.img")
 
 def save(lab: MachineLab, tag: str) -> None:
     """``tag``: letters and digits. Raises LabError where a machine is off."""
-    names = _stop(lab)
+    names = [report.name for report in lab.report() if report.name != CLIENT]
+    lab.for_all(names, lambda name: _tell(lab, name, "stop"))
     lab.for_all(names, lambda name: _job(lab, name, "snapshot-save", tag))
     for disk in _SHARED:
         copy(f"{lab.folder}/{disk}", f"{lab.folder}/nodes/{tag}.{disk}")
@@ -23,15 +24,15 @@ def save(lab: MachineLab, tag: str) -> None:
 
 
 def restore(lab: MachineLab, tag: str) -> None:
-    """What is off is powered on for it; what was cut or paused is healed. Raises LabError."""
-    lab.heal()
-    for report in lab.report():
-        if report.power in ("off", "ended"):
-            lab.power_on(report.name)
-    names = _stop(lab)
-    lab.for_all(names, lambda name: _job(lab, name, "snapshot-load", tag))
+    """Whatever has become of the machines meanwhile. Raises LabError.
+
+    Into new machines: the counter of an emulated processor never goes back in one and the same qemu, so the clocks of a
+    guest that was put back there would leap ahead by all that it has run since.
+    """
+    names = lab.replace_all()
     for disk in _SHARED:
         copy(f"{lab.folder}/nodes/{tag}.{disk}", f"{lab.folder}/{disk}")
+    lab.for_all(names, lambda name: _job(lab, name, "snapshot-load", tag))
     _go(lab, names)
 
 
@@ -55,12 +56,6 @@ def copy(source: str, target: str) -> None:
     finally:
         os.close(into)
         os.close(out_of)
-
-
-def _stop(lab: MachineLab) -> list[str]:
-    names = [report.name for report in lab.report() if report.name != CLIENT]
-    lab.for_all(names, lambda name: _tell(lab, name, "stop"))
-    return names
 
 
 def _go(lab: MachineLab, names: list[str]) -> None:
