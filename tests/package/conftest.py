@@ -1,0 +1,71 @@
+"""The package, built once, and a machine that has it: shared by all tests, which follow one another in its life."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ha import __version__
+from tests.package import machine
+
+ROOT = Path(__file__).resolve().parents[2]
+NEXT = f"{__version__}+next"
+
+
+@dataclass(frozen=True)
+class Built:
+    package: Path
+    again: Path
+    """Built elsewhere, by somebody with other habits."""
+    next: Path
+    """The same under the next version."""
+    tree: Path
+    """Of a machine that ``package`` was installed in."""
+
+
+def build(folder: Path, version: str = __version__, umask: int = 0o022, **environ: str) -> Path:
+    done = subprocess.run(
+        ["tools/package/build", version, str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "SOURCE_DATE_EPOCH": "1795000000", **environ},
+        umask=umask,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / f"ezha_{version}_all.deb"
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    folder = tmp_path_factory.mktemp("dist")
+    other = tmp_path_factory.mktemp("a longer path")
+    package = build(folder)
+    tree = machine.place()
+    try:
+        with ThreadPoolExecutor() as pool:
+            made = pool.submit(machine.make, tree, package)
+            again = build(other, umask=0o077, TMPDIR=str(other), TZ="Asia/Tokyo", LANG="C", LC_ALL="C")
+            following = build(folder, NEXT)
+            made.result()
+        yield Built(package, again, following, tree)
+    finally:
+        machine.Machine(tree).remove()
+
+
+@pytest.fixture(scope="session")
+def node(built: Built) -> Iterator[machine.Machine]:
+    """It runs systemd, and ezha was just installed."""
+    node = machine.Machine(built.tree)
+    try:
+        node.boot()
+        for package in (built.package, built.next):
+            node.file(f"/root/{package.name}").write_bytes(package.read_bytes())
+        yield node
+    finally:
+        node.power_off()
