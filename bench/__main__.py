@@ -7,7 +7,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import arbiter, beside, claims, controller, database, fuzz, migration, resting, saturated, takeover, thousand
+from bench import (
+    arbiter,
+    beside,
+    claims,
+    controller,
+    cuts,
+    database,
+    fuzz,
+    migration,
+    resting,
+    saturated,
+    takeover,
+    thousand,
+)
 from bench.figure import GATE, Figure
 from bench.ground import progress
 
@@ -40,6 +53,7 @@ MEASUREMENTS = (
     Measurement("postgresql", database.ocf, full=5, short=1),
     Measurement("postgresql-app", database.app, full=5, short=0),
     Measurement("postgresql-lazy", database.unsafe, full=1, short=0),
+    Measurement("cuts", cuts.figures, full=20, short=0),
     Measurement("saturated", saturated.figures, full=300, short=0),
     Measurement("migration", migration.figures, full=5, short=0),
     Measurement("arbiter", arbiter.figures, full=200, short=1),
