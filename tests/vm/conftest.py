@@ -58,5 +58,5 @@ def pair(machines: Machines) -> Iterator[Machines]:
     try:
         yield machines
     finally:
-        twice = machines.witness.close()
-    assert twice == [], "the file system was mounted on both"
+        found = machines.witness.close()
+    assert [each for each in found if each.length_s > machines.overlap_s] == [], "the file system was mounted on both"

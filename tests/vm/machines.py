@@ -127,6 +127,45 @@ def wait_for(condition: Callable[[], V], timeout_s: float, what: str, every: flo
         time.sleep(every)
 
 
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """The file system was mounted on both, and both machines ran, from ``begin`` to ``end`` (time.monotonic())."""
+
+    begin: float
+    end: float
+
+    @property
+    def length_s(self) -> float:
+        return self.end - self.begin
+
+
+def overlaps(seen: Iterable[Seen], holding: Iterable[str], begin: float, end: float) -> list[Overlap]:
+    """A mount lasts from before it was asked for until after it was undone, or until the machine began anew.
+
+    A machine that stands still does nothing; what it had mounted counts again from its resumption.
+    """
+    mounted, still = set(holding), set[str]()
+    found, since = [], begin if len(mounted) > 1 else None
+    for each in seen:
+        match each.what:
+            case "mounting":
+                mounted.add(each.node)
+            case "unmounted" | "RESET" | "SHUTDOWN" | "ENDED":
+                mounted.discard(each.node)
+                still.discard(each.node)
+            case "STOP":
+                still.add(each.node)
+            case "RESUME":
+                still.discard(each.node)
+        both = len(mounted - still) > 1
+        if both and since is None:
+            since = each.at
+        elif not both and since is not None:
+            found.append(Overlap(since, each.at))
+            since = None
+    return found if since is None else [*found, Overlap(since, end)]
+
+
 class Witness:
     """Listens to both machines in a thread of its own, from now until ``close``."""
 
@@ -144,8 +183,8 @@ class Witness:
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
-    def close(self) -> list[tuple[Seen, Seen]]:
-        """The mounts that happened on one node while the other had the file system mounted, with that one's mount."""
+    def close(self) -> list["Overlap"]:
+        """Ends it; whenever the file system was mounted on both."""
         self._done.set()
         self._thread.join()
         for file in self._files.values():
@@ -153,7 +192,11 @@ class Witness:
         for monitor in self._monitors.values():
             if monitor is not None:
                 monitor.close()
-        return self.double_mounts()
+        return self.overlaps()
+
+    def overlaps(self) -> list["Overlap"]:
+        """Until now."""
+        return overlaps(list(self._seen), self._holding, self._begin, time.monotonic())
 
     def seen(self, node: str | None = None, what: str = "", since: float = 0.0) -> list[Seen]:
         """Of a node, or of both; those that match the pattern ``what`` from their beginning."""
@@ -171,18 +214,6 @@ class Witness:
     def written(self, node: str) -> int:
         """The highest number of a line that ``node`` has told to be on the disk."""
         return max((int(each.what.split()[1]) for each in self.seen(node, "wrote ")), default=0)
-
-    def double_mounts(self) -> list[tuple[Seen, Seen]]:
-        """A mount lasts from before it was asked for until after it was undone, or until the machine began anew."""
-        holds: dict[str, Seen] = {node: Seen(self._begin, node, "mounting") for node in self._holding}
-        found = []
-        for each in list(self._seen):
-            if each.what == "mounting":
-                found += [(each, other) for node, other in holds.items() if node != each.node]
-                holds[each.node] = each
-            elif each.what in ("unmounted", "RESET", "SHUTDOWN", "ENDED"):
-                holds.pop(each.node, None)
-        return found
 
     def _listen(self) -> None:
         rest = dict.fromkeys(NODES, b"")
@@ -219,6 +250,8 @@ class Machines:
     lab: MachineLab
     timeout_s: float
     witness: Witness = field(init=False)
+    overlap_s: float = 0.0
+    """How long the file system may be mounted on both in the present test, where that is what it measures."""
 
     def begin(self) -> None:
         """The service comes up on node1, and that moment is kept."""
@@ -232,6 +265,7 @@ class Machines:
         snapshot.save(self.lab, SNAPSHOT)
 
     def restore(self) -> None:
+        self.overlap_s = 0.0
         snapshot.restore(self.lab, SNAPSHOT)
         self.witness = Witness(self.lab, ["node1"])
         self.witness.wait("node1", "wrote ", 30)
@@ -239,6 +273,21 @@ class Machines:
     def wrote(self, node: str) -> bool:
         with open(f"{self.lab.folder}/run/{node}.witness", "rb") as file:
             return b"wrote" in file.read()
+
+    def lines(self, node: str) -> dict[str, list[int]]:
+        """What is in the file of the service, by the node that wrote it."""
+        found: dict[str, list[int]] = {each: [] for each in NODES}
+        for line in self.must(node, "cat", "/srv/web/log").splitlines():
+            writer, number = line.split()
+            found[writer].append(int(number))
+        return found
+
+    def check_file_system(self) -> None:
+        """Nobody has it mounted: is it whole? Raises AssertionError with what e2fsck says."""
+        done = subprocess.run(
+            ["e2fsck", "-f", "-n", f"{self.lab.folder}/volumes.img"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
     # ---- commands in the guests
 
