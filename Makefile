@@ -44,8 +44,13 @@ test-more: setup system ## The rest: resources and the whole tutorial, a migrati
 	$(BIN)/python -m pytest $(MORE) --numprocesses=2 --dist=loadfile --quiet --durations=10
 
 .PHONY: deb
-deb: ## Build the Debian package dist/ezha_VERSION_all.deb (Debian; as root where tools are missing)
+deb: setup ## Build the Debian package dist/ezha_VERSION_all.deb (as root where tools for it are missing)
 	@tools/package/build
+
+.PHONY: test-package
+test-package: setup ## Install, upgrade, remove and purge it on a Debian made for that, under systemd (Debian, as root)
+	@tools/system-packages mmdebstrap lintian
+	$(BIN)/python -m pytest tests/package --quiet --durations=5
 
 .PHONY: unit
 unit: setup ## Unit tests alone

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 SOURCES = "/etc/apt/sources.list.d/debian.sources"
@@ -52,6 +53,7 @@ def make(folder: Path, package: Path) -> None:
     argv += [f'--customize-hook=chroot "$1" apt-get install --yes --no-install-recommends /root/{package.name}']
     done = subprocess.run([*argv, "bookworm", str(folder), SOURCES], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "etc/hostname").write_text("node1\n")
 
 
 def _unified() -> Path:
@@ -120,12 +122,9 @@ class Machine:
     def power_off(self) -> None:
         """Every process there is killed."""
         if self._boot is not None:
-            self._boot.send_signal(signal.SIGTERM)
-            if self._pid:
-                try:
-                    os.kill(self._pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+            # Process 1 takes all others along, and unshare ends with it. Before there is one, unshare is all there is.
+            with suppress(ProcessLookupError):
+                os.kill(self._pid or self._boot.pid, signal.SIGKILL)
             self._boot.wait(timeout=30)
             self._boot, self._pid = None, 0
         for folder in sorted(self._cgroup.glob("**/"), key=lambda path: len(path.parts), reverse=True):

@@ -7,6 +7,7 @@ services(5)) stays the distribution's, so those of ezha carry its name, as git's
 import argparse
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from ha import __version__
@@ -156,6 +157,8 @@ def text(page: Page, date: str) -> str:
         lines += _options(_parser(page.program), f"ezha {page.program}")
     lines += [".SH SEE ALSO", *_see_also(page)]
     lines += [".PP", "All of the documentation: \\fI/usr/share/doc/ezha\\fR."]
+    # A heading begins a paragraph by itself.
+    lines = [line for before, line in pairwise(["", *lines]) if line != ".PP" or not before.startswith((".SH", ".SS"))]
     return "\n".join(lines) + "\n"
 
 
