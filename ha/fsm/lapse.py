@@ -56,8 +56,13 @@ class Lapses(Conduct):
         return lease.hard if lapsed_at is None else lease.ended(lapsed_at)
 
     def _emergency_end(self, name: str, now: float) -> float:
-        """Until when an emergency stop that begins now may take. The hard deadline is past where nothing ended the
-        machine then (``self_fence`` stop, and nmond was away): what runs is stopped all the same, in as much time."""
+        """Until when an emergency stop that begins now may take.
+
+        Where nothing ends the machine (``self_fence`` stop) it has its usual time: a stop that is ended half-way leaves
+        more behind than one that is late. Else, where the hard deadline is past and the machine has not ended, what runs
+        is stopped all the same, in as much time."""
+        if self.config.self_fence <= Promise.STOP:
+            return FOREVER
         hard = self._hard_deadline(name)
         lease = self._covers.get(name)
         return hard if hard > now or lease is None else now + lease.timing.emergency

@@ -487,6 +487,28 @@ def test_a_lapse_that_is_seen_after_the_hard_deadline_still_stops_what_runs():
     assert cluster.states()[0] == "STOPPED"
 
 
+@pytest.mark.parametrize(("promise", "ends"), [(Promise.STOP, "STOPPED"), (Promise.REBOOT, "with the machine")])
+def test_a_stop_has_its_usual_time_where_nothing_ends_the_machine(promise: Promise, ends: str):
+    """Ended half-way it would leave parts up, and nothing would end those."""
+    cluster = Cluster(replace(config(paths=1, protection="disk"), self_fence=promise))
+    cluster.fences = promise is Promise.REBOOT
+    cluster.feed("node1", Guarded(promise))
+    cluster.run(2.5)
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.run(2)
+    cut_networks(cluster)
+    cut_disk(cluster, "node1")
+    timing, host = Timing(T), cluster.hosts["node1"]
+    cluster.run(timing.lease + 0.1, scripts=False)
+    assert [job.kind.value for job in host.jobs.values()] == ["stop"]
+    cluster.run(timing.hard - timing.lease, scripts=False)
+    assert host.fenced
+    assert host.killed == []
+    if host.alive:
+        cluster.end("node1")
+    assert (host.state().name if host.alive else "with the machine") == ends
+
+
 def test_etcd_is_asked_before_a_claim_and_its_word_is_what_a_silence_proves():
     cluster = Cluster(config(paths=1, protection="etcd"))
     cluster.run(2.5)
