@@ -58,9 +58,9 @@ class Lapses(Conduct):
     def _emergency_end(self, name: str, now: float) -> float:
         """Until when an emergency stop that begins now may take.
 
-        Where nothing ends the machine (``self_fence`` stop) it has its usual time: a stop that is ended half-way leaves
-        more behind than one that is late. Else, where the hard deadline is past and the machine has not ended, what runs
-        is stopped all the same, in as much time."""
+        Where nothing ends the machine (``self_fence`` stop) it has its usual time: one that is ended half-way leaves
+        more behind than one that is late. Else, where the hard deadline is past and the machine has not ended, what
+        runs is stopped all the same, in as much time."""
         if self.config.self_fence <= Promise.STOP:
             return FOREVER
         hard = self._hard_deadline(name)
