@@ -19,8 +19,10 @@ def _table(pair: Machines, node: str, target: str) -> None:
     kind = target.partition(" ")[0]
     pair.shell(
         node,
-        f"modprobe dm-{kind} && dmsetup suspend --noflush --nolockfs {_NAME} && "
-        f"dmsetup reload {_NAME} --table '0 {_SECTORS} {target}' && dmsetup resume {_NAME}",
+        # udev would look for signatures on a device that is slow now.
+        f"udevadm control --stop-exec-queue; modprobe dm-{kind} && "
+        f"dmsetup suspend --noflush --nolockfs {_NAME} && dmsetup reload {_NAME} --table '0 {_SECTORS} {target}' && "
+        f"dmsetup resume --noudevsync --noudevrules {_NAME}",
     )
 
 

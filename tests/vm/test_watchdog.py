@@ -29,6 +29,7 @@ def _configure(pair: Machines, text: str) -> None:
 
 def _arm(pair: Machines, module: str) -> None:
     """node1 has a watchdog, and ezha promises it."""
+    pair.must("node1", "modprobe", "--remove", "i6300esb")  # udev has found it
     pair.must("node1", "modprobe", module)
     wait_for(lambda: pair.run("node1", "test", "-c", "/dev/watchdog").returncode == 0, 20, "the device is there")
     _configure(pair, 'watchdog = "/dev/watchdog"\n')
