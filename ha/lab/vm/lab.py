@@ -128,6 +128,10 @@ class MachineLab(Lab):
         """The path of one of ``machine.sockets``."""
         return f"{self.folder}/run/{machine.sockets(name)[purpose]}"
 
+    def boot_with(self, init: str) -> None:
+        """From the next power-on: a key of ``machine.INITS``."""
+        self._choose(init=init)
+
     def replace_all(self) -> list[str]:
         """Every machine gives way to a new one that waits before its first instruction, for a snapshot to be put in.
 
@@ -177,8 +181,7 @@ class MachineLab(Lab):
             os.makedirs(f"{self.folder}/{name}", mode=0o700, exist_ok=True)
         for source, target in ((made.disk, "image"), (made.kernel, "kernel"), (made.initrd, "initrd")):
             _same_file(source, f"{self.folder}/{target}")
-        with open(f"{self.folder}/{_CHOICES}", "w", encoding="ascii") as file:
-            json.dump({"init": self._init, "package": self._package is not None}, file)
+        self._choose(init=self._init, package=self._package is not None)
         self._make_image("disk.img", DISK_BYTES)
         self._make_image("volumes.img", VOLUMES_BYTES)
         keys = self._keys() if key else None
@@ -290,6 +293,11 @@ class MachineLab(Lab):
             seed_id=seed_id,
         )
         return machine.argv(name, node.number, files, str(self._chosen()["init"]), self._standing)
+
+    def _choose(self, **what: Any) -> None:
+        known = self._chosen() if os.path.exists(f"{self.folder}/{_CHOICES}") else {}
+        with open(f"{self.folder}/{_CHOICES}", "w", encoding="ascii") as file:
+            json.dump(known | what, file)
 
     def _chosen(self) -> dict[str, Any]:
         """What ``up`` was told. Raises LabError."""
