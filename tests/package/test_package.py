@@ -10,7 +10,6 @@ import re
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -55,23 +54,25 @@ def active(node: Machine) -> str:
 class Heartbeats:
     """Hears what node1 sends, as node2 would, and knows the longest silence."""
 
-    _LISTEN = (
-        "import socket, time\n"
-        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 1234))\n"
-        "while True:\n    s.recv(65536); print(time.monotonic(), flush=True)\n"
-    )
+    _LISTEN = """
+import select, socket, sys, time
+heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+heard.bind(("127.0.0.1", 1234))
+while heard in select.select([heard, sys.stdin], [], [])[0]:
+    heard.recv(65536)
+    print(time.monotonic(), flush=True)
+"""
+    """Until nobody wants to know any more: it ends with its standard input."""
 
     def __init__(self, node: Machine) -> None:
         self._process = subprocess.Popen(
-            node.entered("python3", "-c", self._LISTEN), stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+            node.entered("python3", "-c", self._LISTEN), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         self._process.stdout.readline()
 
     def longest_silence(self) -> float:
-        self._process.send_signal(signal.SIGTERM)
-        told = self._process.communicate()[0]
-        times = [float(line) for line in told.splitlines() if line.endswith(tuple("0123456789"))]
+        times = [float(line) for line in self._process.communicate(timeout=10)[0].splitlines()]
         return max(after - before for before, after in pairwise(times))
 
 
@@ -277,18 +278,20 @@ def test_it_is_not_removed_while_a_service_is_frozen_where_it_runs(node: Machine
     node.done("ezha", "service", "-A", "web", "unfreeze")
 
 
-def test_it_is_not_removed_while_a_service_cannot_be_stopped(node: Machine) -> None:
+def test_it_is_not_removed_where_the_stop_of_a_service_fails(node: Machine) -> None:
     controller = node.file("/etc/web.cluster")
     controller.write_text(CONTROLLER.replace("WEB_", '[ "$1" = stop ] && exit 1\nWEB_', 1))
     done = node.run("apt-get", "remove", "--yes", "ezha")
+    assert done.returncode != 0
+    assert "ezha: not removed: the stop of web failed, so it may run here still" in done.stderr + done.stdout
+    assert server(node)
     controller.write_text(CONTROLLER)
-    print(done.stdout, done.stderr, file=sys.stderr)
-    assert node.run("ezha", "--version").returncode == 0
 
 
 def test_a_removal_stops_what_runs_and_keeps_what_is_configured(node: Machine) -> None:
-    node.run("/usr/lib/openha/ezha.init", "start")
-    node.done("ezha", "service", "-A", "web", "force-stop", "--i-know")
+    node.done("/etc/web.cluster", "stop")
+    node.done("/usr/lib/openha/ezha.init", "start")
+    node.done("ezha", "service", "-A", "web", "force-stop")
     until(lambda: state(node) == "STARTED")
     node.done("apt-get", "remove", "--yes", "ezha")
     assert server(node) == 0
