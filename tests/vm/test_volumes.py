@@ -12,7 +12,7 @@ import pytest
 from ha.lab.plan import CLIENT
 from ha.lab.spawn import helper_argv
 from tests.vm.conftest import T
-from tests.vm.machines import NODES, OTHER, Machines, wait_for
+from tests.vm.machines import NODES, Machines, wait_for
 
 SERVICE = "p26.opensvc.com"
 ADDRESS = "192.168.100.201"
@@ -50,9 +50,9 @@ type = OpenHA
 _LAUNCHER = """\
 #!/bin/sh
 case $1 in
-start) exec /svc1/app/webserver httpd -p 8080 -h /svc1/data ;;
-stop) killall webserver || true ;;
-status | *) pidof webserver >/dev/null ;;
+start) exec /svc1/app/busybox httpd -p 8080 -h /svc1/data ;;
+stop) killall busybox || true ;;
+status | *) pidof busybox >/dev/null ;;
 esac
 """
 _CREATE = f"""\
@@ -63,7 +63,7 @@ for volume in lvappsvc1 lvdatasvc1; do
 	lvcreate --quiet --yes --size 64M --name $volume {_GROUP}
 	mkfs.ext3 -q /dev/{_GROUP}/$volume
 done
-mount /dev/{_GROUP}/lvappsvc1 /mnt && cp /bin/busybox /mnt/webserver && umount /mnt
+mount /dev/{_GROUP}/lvappsvc1 /mnt && cp /bin/busybox /mnt/busybox && umount /mnt
 mount /dev/{_GROUP}/lvdatasvc1 /mnt && echo "It Works!" >/mnt/index.html && umount /mnt
 vgchange --quiet --activate n {_GROUP}
 """
@@ -126,9 +126,14 @@ def test_a_group_that_a_living_node_holds_is_refused(tutorial: Machines) -> None
     """By hand, beside the cluster: what an operator does at three in the morning."""
     pair = tutorial
     wait_for(lambda: _serves(pair, "node1"), 90, "node1 serves")
-    pair.must("node1", "ip", "address", "del", f"{ADDRESS}/24", "dev", "eth0")  # the address would refuse it, too
     done = pair.run("node2", f"/etc/opensvc/{SERVICE}", "start")
+    assert (done.returncode, "managed by a clusterware" in done.stdout) == (1, True), done
+    # Nor through a service of another name that no clusterware manages.
+    text = f"[DEFAULT]\nnodes = node1 node2\n\n[vg#0]\nvgname = {_GROUP}\n"
+    pair.lab.exec("node2", ["sh", "-c", "cat >/etc/opensvc/other.conf"], input=text)
+    pair.shell("node2", f"ln -s {pair.lab.payload.bin}/svcmgr /etc/opensvc/other")
+    done = pair.run("node2", "/etc/opensvc/other", "start")
     assert done.returncode != 0
     assert f"volume group {_GROUP} has the tag of node1" in done.stdout + done.stderr
     assert _has_nothing(pair, "node2")
-    assert OTHER["node2"] == pair.must("node1", "vgs", "--noheadings", "-o", "vg_tags", _GROUP).strip()
+    assert _serves(pair, "node1")
