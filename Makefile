@@ -43,6 +43,11 @@ test-more: setup system ## The rest: resources and the whole tutorial, a migrati
 	@tools/system-packages etcd=etcd-server mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs $(AGENTS)
 	$(BIN)/python -m pytest $(MORE) --numprocesses=2 --dist=loadfile --quiet --durations=10
 
+.PHONY: test-vm
+test-vm: setup system deb ## Machines in place of namespaces: boots, watchdogs, pulled plugs (GATE=1: a share of it)
+	@tools/system-packages qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils mmdebstrap mke2fs=e2fsprogs
+	EZHA_VM_PACKAGE="$$(ls -t dist/ezha_*_all.deb | head -n 1)" $(BIN)/python -m pytest tests/vm $(if $(GATE),-m gate) --quiet --durations=10
+
 .PHONY: deb
 deb: setup ## Build the Debian package dist/ezha_VERSION_all.deb (as root where tools for it are missing)
 	@tools/package/build
@@ -70,7 +75,7 @@ lint: setup ## ruff, mypy --strict, import contracts, shell scripts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@if command -v shellcheck >/dev/null; then shellcheck init/ezha.init conf/examples/*.cluster tools/system-packages .ci/run && shellcheck --shell=sh init/env.sh; fi
+	@if command -v shellcheck >/dev/null; then shellcheck init/ezha.init ha/lab/vm/guest/boot ha/lab/vm/guest/initrd ha/lab/vm/guest/lab-node.init conf/examples/*.cluster tools/system-packages .ci/run && shellcheck --shell=sh init/env.sh; fi
 
 .PHONY: bench
 bench: setup ## The full measurements of docs/performance.md (30 minutes)

@@ -21,6 +21,10 @@ T = 10.0
 """Seconds."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gate: the share of the machines' tests that every gate runs")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:

@@ -14,7 +14,7 @@ BOOT = 240.0
 _POWEROFF = {"systemd": ["systemctl", "poweroff"], "sysvinit": ["poweroff"]}
 
 
-@pytest.mark.parametrize("init", ["systemd", "sysvinit"])
+@pytest.mark.parametrize("init", ["systemd", pytest.param("sysvinit", marks=pytest.mark.gate)])
 def test_both_at_once_with_a_late_network_and_then_a_shutdown(pair: Machines, init: str) -> None:
     pair.shell("node2", "echo 20 >/etc/ezha-lab/late && sync")
     for node in NODES:

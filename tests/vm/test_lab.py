@@ -26,6 +26,7 @@ def _hears(pair: Machines, node: str, peer: str) -> bool:
     return pair.run(node, "busybox", "ping", "-c", "1", "-W", "2", peer).returncode == 0
 
 
+@pytest.mark.gate
 def test_commands_pass_their_input_output_and_end(pair: Machines) -> None:
     done = pair.lab.exec("node1", ["sh", "-c", "cat; echo bad >&2; exit 3"], input="in\n", env={"LATE": "1"})
     assert (done.returncode, done.stdout, done.stderr) == (3, "in\n", "bad\n")
@@ -37,6 +38,7 @@ def test_commands_pass_their_input_output_and_end(pair: Machines) -> None:
     assert wait_for(lambda: pair.run("node1", "pgrep", "-x", "sleep").returncode == 1, 10, "it was killed")
 
 
+@pytest.mark.gate
 def test_cuts_and_their_healing(pair: Machines) -> None:
     assert _hears(pair, "node1", "192.168.100.12")
     pair.lab.cut("net", "node1")
@@ -60,6 +62,7 @@ def test_a_disk_that_hangs_goes_on_when_healed(pair: Machines) -> None:
     wait_for(lambda: pair.run("node2", "test", "-s", "/run/read").returncode == 0, 20, "it goes on")
 
 
+@pytest.mark.gate
 def test_a_pause_stops_everything(pair: Machines) -> None:
     before = len(pair.witness.seen("node1", "wrote"))
     pair.lab.pause("node1", 2.0)
@@ -98,6 +101,7 @@ def _machines_of(folder: Path) -> list[int]:
     return found
 
 
+@pytest.mark.gate
 def test_down_leaves_nothing_of_an_up_that_was_killed(machines: Machines, tmp_path: Path) -> None:
     """``machines`` only for the image, which they have made already."""
     folder = tmp_path / "lab"

@@ -35,6 +35,7 @@ def _nothing_is_lost(pair: Machines, told: int) -> None:
     pair.check_file_system()
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("_time", range(REPEAT))
 def test_plug_pulled_under_a_write_load(pair: Machines, _time: int) -> None:
     pair.witness.wait("node1", "wrote", 10)
@@ -49,6 +50,7 @@ def test_plug_pulled_under_a_write_load(pair: Machines, _time: int) -> None:
     )
 
 
+@pytest.mark.gate
 def test_every_path_cut_stops_it_here_before_it_starts_there(pair: Machines) -> None:
     pair.lab.cut("disk", "node1")
     pair.lab.cut("net", "node1")
@@ -96,6 +98,7 @@ def test_wall_clocks_step_by_a_day(pair: Machines) -> None:
     assert (pair.state("web", "node1"), pair.state("web", "node2")) == ("STARTED", "STOPPED")
 
 
+@pytest.mark.gate
 def test_overlaps_are_found() -> None:
     """The check of every test here: two mounts at a time are seen, however they come about."""
 

@@ -43,7 +43,7 @@ def _stop_the_guards(pair: Machines, *names: str) -> None:
         pair.shell("node1", f"kill -STOP $(pgrep -f '[b]in/{name}')")
 
 
-@pytest.mark.parametrize("module", ["softdog", "i6300esb"])
+@pytest.mark.parametrize("module", [pytest.param("softdog", marks=pytest.mark.gate), "i6300esb"])
 def test_it_resets_a_machine_whose_nmond_and_guardian_do_nothing(pair: Machines, module: str) -> None:
     _arm(pair, module)
     _stop_the_guards(pair, "nmond", "ezha-guardian")
