@@ -23,6 +23,8 @@ class Built:
     """Built elsewhere, by somebody with other habits."""
     next: Path
     """The same under the next version."""
+    lintian: str
+    """What it found."""
     tree: Path
     """Of a machine that ``package`` was installed in."""
 
@@ -41,6 +43,12 @@ def build(folder: Path, version: str = __version__, umask: int = 0o022, **enviro
     return folder / f"ezha_{version}_all.deb"
 
 
+def lintian(package: Path) -> str:
+    argv = ["lintian", "--allow-root", "--display-level=>=warning", str(package)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     folder = tmp_path_factory.mktemp("dist")
@@ -50,10 +58,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     try:
         with ThreadPoolExecutor() as pool:
             made = pool.submit(machine.make, tree, package)
+            checked = pool.submit(lintian, package)
             again = build(other, umask=0o077, TMPDIR=str(other), TZ="Asia/Tokyo", LANG="C", LC_ALL="C")
             following = build(folder, NEXT)
             made.result()
-        yield Built(package, again, following, tree)
+        yield Built(package, again, following, checked.result(), tree)
     finally:
         machine.Machine(tree).remove()
 
