@@ -24,6 +24,8 @@ from tests.package.conftest import NEXT, Built
 from tests.package.machine import Machine, until
 from tools.package.manpages import PAGES, aliases
 
+pytestmark = pytest.mark.timeout(600)
+"""The first one waits for a build and a Debian."""
 NODES = "node1\nnode2\n"
 PERIOD_S = 0.4
 MONITOR = "node1 unicast lo 127.0.0.1 1234 2\nnode2 unicast lo 127.0.0.1 4321 2\n"
