@@ -112,7 +112,10 @@ def _serve(job: dict[str, Any]) -> None:
     # Version 3 lets a loop device have several requests under way, so that a read that hangs does not hold up a write.
     if find_library("fuse3"):
         os.environ["FUSE_LIBRARY_NAME"] = "fuse3"
-    import mfusepy  # looks for libfuse when imported, and raises OSError where there is none
+    try:
+        import mfusepy  # looks for libfuse when imported, and raises OSError where there is none
+    except ModuleNotFoundError:
+        raise ImportError("it needs the Python library mfusepy, which Debian does not have: pip install mfusepy") from None
 
     gate = Gate(parse(job["fault"]))
     image = os.open(job["image"], os.O_RDWR | os.O_CLOEXEC)

@@ -16,11 +16,14 @@ PROGRAMS = ("ezha", "openha", "hb", "svcmgr", "svcmon", "nodemgr")
 _NAMES = r"sed -n 's/^[[:space:]]*\([A-Za-z0-9][A-Za-z0-9._-]*\).*/\1/p'"
 """The first word of every line, where it is a name and no comment."""
 _CONF = "${EZ_CONF:-/etc/openha}"
+# bash expands what compgen is given, so nothing but plain names may get there.
+_FILES = r"-e '/^node\.conf$/d' -e 's/^\([A-Za-z0-9][A-Za-z0-9._-]*\)\.\(env\|conf\)$/\1/p'"
+"""Of the files of svcmgr's services: the names before the ending."""
 _LISTS = {
     "services": f'{_NAMES} "${{EZ_SERVICES:-{_CONF}/services}}" 2>/dev/null',
     "nodes": f'{_NAMES} "${{EZ_NODES:-{_CONF}/nodes}}" 2>/dev/null',
-    "controlled": r"ls /etc/opensvc 2>/dev/null | sed -n -e '/^node\.conf$/d' -e 's/\.\(env\|conf\)$//p'",
-    "interfaces": "ls /sys/class/net 2>/dev/null",
+    "controlled": f"ls /etc/opensvc 2>/dev/null | sed -n {_FILES}",
+    "interfaces": "ls /sys/class/net 2>/dev/null | sed -n '/^[A-Za-z0-9._-]*$/p'",
 }
 _ACTION_WORDS = " ".join(parsers.ACTIONS)
 
@@ -72,5 +75,5 @@ def text(program: str, shell: str) -> str:
     """The completion file of ``program`` for ``bash`` or ``zsh``."""
     parser = parsers.of_program(program)
     _mark(program, parser)
-    made: str = shtab.complete(parser, shell=shell, preamble=_functions(program))
-    return made
+    made: str = shtab.complete(parser, shell=shell, preamble=_functions(program))  # type: ignore[arg-type]
+    return made.rstrip("\n") + "\n"
