@@ -115,7 +115,7 @@ def _serve(job: dict[str, Any]) -> None:
     try:
         import mfusepy  # looks for libfuse when imported, and raises OSError where there is none
     except ModuleNotFoundError:
-        raise ImportError("it needs the Python library mfusepy, which Debian does not have: pip install mfusepy") from None
+        raise ImportError("it needs mfusepy, which Debian does not have: pip install mfusepy") from None
 
     gate = Gate(parse(job["fault"]))
     image = os.open(job["image"], os.O_RDWR | os.O_CLOEXEC)
