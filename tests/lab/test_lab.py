@@ -492,6 +492,14 @@ def test_power_off_kills_everything_at_once_and_the_files_stay(bare_lab: Lab) ->
     assert recorded(bare_lab)[1] != first
 
 
+def test_a_reset_boots_anew_and_the_files_stay(bare_lab: Lab) -> None:
+    before = next(report.pid for report in bare_lab.report() if report.name == "node1")
+    bare_lab.exec("node1", ["sh", "-c", "touch /root/kept /run/lost"])
+    bare_lab.reset("node1")
+    assert next(report.pid for report in bare_lab.report() if report.name == "node1") not in (None, before)
+    assert bare_lab.exec("node1", ["sh", "-c", "ls /root/kept; ls /run/lost"]).stdout == "/root/kept\n"
+
+
 def test_power_off_works_while_the_disk_hangs(bare_lab: Lab, talker: Any) -> None:
     reader = talker(bare_lab, "node1", _DISK, DISK)
     bare_lab.cut("disk", "node1", how="hang")

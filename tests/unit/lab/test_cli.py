@@ -21,6 +21,9 @@ from ha.cli.lab import main
         (["cut", "--dir", "{dir}", "net"], 1, "ezha lab: no lab in {dir}"),
         (["status", "--dir={dir}"], 1, "ezha lab: no lab in {dir}; make one with: ezha lab up --dir {dir}"),
         (["up", "--dir", "{dir}", "--nodes", "17"], 1, "ezha lab: 17 nodes: the lab makes 1 to 16"),
+        (["up", "--dir", "{dir}", "--init", "sysvinit"], 2, "ezha lab: --init and --package are for --backend vm"),
+        (["up", "--dir", "{dir}", "--backend", "vm", "--nodes", "0"], 1, "ezha lab: 0 nodes: the lab makes 1 to 16"),
+        (["reset", "--dir", "{dir}", "node1"], 1, "ezha lab: no lab in {dir}"),
         (["up", "--dir", "{dir}", "--timeout", "0.1"], 1, "ezha lab: a timeout of 0.1 s is out of range, 0.2 to 120 s"),
     ],
 )
@@ -46,5 +49,5 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for verb in ("up", "exec", "cut", "heal", "pause", "power-off", "power-on", "status", "down"):
+    for verb in ("up", "exec", "cut", "heal", "pause", "power-off", "power-on", "reset", "status", "down"):
         assert f"    {verb}" in shown
