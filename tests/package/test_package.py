@@ -263,6 +263,19 @@ def test_a_hung_nmond_is_ended_by_systemd(node: Machine) -> None:
     until(lambda: state(node) == "STARTED")
 
 
+def test_the_service_controller_works_with_debians_libraries(node: Machine) -> None:
+    node.done("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
+    node.done("ip", "link", "set", "eth0", "up")
+    node.done("ip", "link", "set", "eth1", "up")
+    node.done("svcmgr", "-s", "mail", "create")
+    for key, value in (("ipname", "192.0.2.7"), ("ipdev", "eth0"), ("netmask", "24")):
+        node.done("svcmgr", "-s", "mail", "set", "--param", f"ip#0.{key}", "--value", value)
+    node.done("svcmgr", "-s", "mail", "start")
+    assert "192.0.2.7/24" in node.done("ip", "address", "show", "eth0")
+    node.done("svcmgr", "-s", "mail", "stop")
+    assert "192.0.2.7" not in node.done("ip", "address", "show", "eth0")
+
+
 # ------------------------------------------------------------------------------------------ upgraded
 
 

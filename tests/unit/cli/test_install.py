@@ -200,3 +200,22 @@ def test_the_installed_pages_find_one_another(installed: Path) -> None:
     relative = [(page, link) for page, link in links if "://" not in link]
     assert relative
     assert [(page.name, link) for page, link in relative if not (page.parent / link).exists()] == []
+
+
+def test_what_a_package_owns_is_left_to_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program = tmp_path / "bin/ezha"
+    program.parent.mkdir()
+    program.write_text(launchers.launcher("ezha", "/usr/bin/python3", "/usr/share/ezha", packaged=True))
+    assert ezha.main(["install", "--prefix", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith(f"ezha: {tmp_path} belongs to the package ezha, which is upgraded by apt")
+    assert os.listdir(tmp_path) == ["bin"]
+    # The twin: one that `ezha install` made is replaced.
+    program.write_text(launchers.launcher("ezha", "/usr/bin/python3", "/usr/share/ezha"))
+    assert ezha.main(["install", "--prefix", str(tmp_path)]) == 0
+
+
+def test_the_unit_looks_for_the_configuration_where_it_is(tmp_path: Path) -> None:
+    install_unit("/usr/lib/openha", str(tmp_path))
+    unit = (tmp_path / "ezha.service").read_text()
+    assert "ConditionPathExists=/etc/openha/nodes\n" in unit
+    assert "WatchdogSec=30\n" in unit
