@@ -186,7 +186,11 @@ def adapted(text: str, prefix: str) -> str:
 
 def in_one_folder(text: str) -> str:
     """A page whose links lead to where the others lie in ``doc``."""
-    return text.replace("](docs/", "](").replace("](../conf/examples/", "](examples/")
+    return (
+        text.replace("](docs/", "](")
+        .replace("](../README.md", "](README.md")
+        .replace("](../conf/examples/", "](examples/")
+    )
 
 
 def _make_folder(path: str, mode: int) -> None:

@@ -203,15 +203,16 @@ def test_the_installed_pages_find_one_another(installed: Path) -> None:
 
 
 def test_what_a_package_owns_is_left_to_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    program = tmp_path / "bin/ezha"
-    program.parent.mkdir()
+    prefix = tmp_path / "cluster"
+    program = prefix / "bin/ezha"
+    program.parent.mkdir(parents=True)
     program.write_text(launchers.launcher("ezha", "/usr/bin/python3", "/usr/share/ezha", packaged=True))
-    assert ezha.main(["install", "--prefix", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith(f"ezha: {tmp_path} belongs to the package ezha, which is upgraded by apt")
-    assert os.listdir(tmp_path) == ["bin"]
+    assert ezha.main(["install", "--prefix", str(prefix)]) == 1
+    assert capsys.readouterr().err.startswith(f"ezha: {prefix} belongs to the package ezha, which is upgraded by apt")
+    assert os.listdir(prefix) == ["bin"]
     # The twin: one that `ezha install` made is replaced.
     program.write_text(launchers.launcher("ezha", "/usr/bin/python3", "/usr/share/ezha"))
-    assert ezha.main(["install", "--prefix", str(tmp_path)]) == 0
+    assert ezha.main(["install", "--prefix", str(prefix)]) == 0
 
 
 def test_the_unit_looks_for_the_configuration_where_it_is(tmp_path: Path) -> None:
