@@ -143,7 +143,8 @@ class MachineLab(Lab):
             for node in old:
                 self._unplug(node)
                 self._change(NodeState(node.name, node.number))
-            self._apply_rules()
+            if any(node.mute or node.deaf for node in old):
+                self._apply_rules()
             names = [node.name for node in old]
             self._standing = True
             try:
@@ -176,12 +177,15 @@ class MachineLab(Lab):
             raise LabError(f"there is no init system {self._init!r}; there are {' and '.join(machine.INITS)}")
 
     def _raise(self, plans: tuple[NodePlan, ...], timeout_s: float, start: bool, key: bool) -> None:
-        made = image.provide(self._package, self._tell)
         for name in ("run", "nodes"):
             os.makedirs(f"{self.folder}/{name}", mode=0o700, exist_ok=True)
-        for source, target in ((made.disk, "image"), (made.kernel, "kernel"), (made.initrd, "initrd")):
-            _same_file(source, f"{self.folder}/{target}")
-        self._choose(init=self._init, package=self._package is not None)
+        # Disks that were kept hold what differs from the image that they began with, and from no other.
+        if not os.path.lexists(f"{self.folder}/{_CHOICES}"):
+            made = image.provide(self._package, self._tell)
+            for source, target in ((made.disk, "image"), (made.kernel, "kernel"), (made.initrd, "initrd")):
+                _same_file(source, f"{self.folder}/{target}")
+            self._choose(package=self._package is not None)
+        self._choose(init=self._init)
         self._make_image("disk.img", DISK_BYTES)
         self._make_image("volumes.img", VOLUMES_BYTES)
         keys = self._keys() if key else None

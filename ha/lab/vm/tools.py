@@ -1,9 +1,12 @@
 """Running the programs that an image is made with, outside of it and inside. Knows none of them."""
 
 import os
+import signal
 import subprocess
 import tempfile
+from collections.abc import Callable
 
+from ha.lab import linux
 from ha.lab.errors import LabError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -30,6 +33,7 @@ def run(argv: list[str], what: str) -> None:
                 check=False,
                 env=environment,
                 timeout=_STEP_S,
+                preexec_fn=_follow(os.getpid()),
             ).returncode
         except subprocess.TimeoutExpired:
             code = f"none within {_STEP_S:g} s"
@@ -37,3 +41,14 @@ def run(argv: list[str], what: str) -> None:
         words = output.read().decode(errors="replace").strip().splitlines()
     if code:
         raise LabError(f"the image: {what} fails (exit {code}): {words[-1] if words else 'it said nothing'}")
+
+
+def _follow(parent: int) -> Callable[[], None]:
+    """In the child: an image that nobody waits for any more is not made to its end."""
+
+    def follow() -> None:
+        linux.die_with_parent(signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return follow
