@@ -14,6 +14,7 @@ from types import MappingProxyType
 from ha.fsm.config import ClusterConfig, PathId
 from ha.fsm.events import Command, ConfirmDown, Ended, Note, NoteKind, Reply
 from ha.fsm.evidence import holds
+from ha.fsm.freshness import LastHeard
 from ha.fsm.identity import node_id
 from ha.fsm.message import Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.original import GRACE_S
@@ -133,6 +134,8 @@ class Checkers:
         self._names: dict[int, str] = {}
         self._began: dict[str, float] = {}
         self._hearing: dict[tuple[str, str], Hearing] = {}
+        self._ever: dict[tuple[str, str], tuple[int, int, int]] = {}
+        """``newest`` in the lives of earlier nmonds."""
         self._sent: dict[str, tuple[int, int]] = {}
         self._said: dict[str, tuple[ServiceEntry, ...]] = {}
         """What each node's last message said of its services."""
@@ -146,6 +149,8 @@ class Checkers:
         self._checked: set[tuple[str, str]] = set()
         """Where the check script has allowed the next start."""
         self._stopped: dict[tuple[str, str], float] = {}
+        self._told_to_stop: set[tuple[str, str]] = set()
+        """(node, service) whose present STOPPING an operator has asked for."""
         """When an operator had a service stopped on a node, which is to rank last until somebody has started it."""
         self._let_go: dict[tuple[str, str], float] = {}
         """When a node last came to a state in which it does not hold a service, from one in which it did."""
@@ -216,7 +221,15 @@ class Checkers:
             elif note.source in (State.STOPPING, State.START_READY) and note.dest is State.STOPPED:
                 asked = self.asked.get(self._latest.get((machine.name, note.service), ""))
                 if asked is not None and asked.command.action is Action.STOP and not asked.finals:
-                    self._stopped[machine.name, note.service] = machine.agenda.now
+                    place = (machine.name, note.service)
+                    # One that died with the nmond that it was typed to was begun by that one, or has not been heard.
+                    heard = not asked.gone and asked.life == machine.lives
+                    if heard or place in self._told_to_stop or note.by != "ezha":
+                        self._stopped[place] = machine.agenda.now
+            if note.dest is State.STOPPING and note.by != "ezha":
+                self._told_to_stop.add((machine.name, note.service))
+            elif note.dest is not State.STOPPING:
+                self._told_to_stop.discard((machine.name, note.service))
         elif ours and note.kind is NoteKind.PEER:
             self._peers(machine)
 
@@ -637,13 +650,19 @@ class Checkers:
         machine.record_lost = True
         self.frozen -= {(node, service) for node, service in self.frozen if node == machine.name}
 
-    def began(self, machine: Machine) -> None:
-        """A new nmond begins to listen, and knows of nobody."""
+    def began(self, machine: Machine, heard_before: Iterable[LastHeard] = ()) -> None:
+        """A new nmond begins to listen, and knows of nobody. What came before ``heard_before``, which an earlier nmond
+        truly heard and left on record, is no news to it."""
         self.leases.began(machine)
         self._began[machine.name] = machine.agenda.now
         for other in self.machines:
-            self._hearing.pop((machine.name, other), None)
+            ever = self._hearing.pop((machine.name, other), Hearing()).newest
+            self._ever[machine.name, other] = max(ever, self._ever.get((machine.name, other), ever))
             self._alive.discard((machine.name, other))
+        for last in heard_before:
+            counter, nonce, _ = ever = self._ever.get((machine.name, last.node), (0, 0, 0))
+            if (counter, nonce) == (last.incarnation.counter, last.incarnation.nonce) and last.seq <= ever[2]:
+                self._hearing[machine.name, last.node] = Hearing((counter, nonce, last.seq - 1))
         self._over = {job: at for job, at in self._over.items() if job[0] != machine.name}
 
     def reloaded(self, machine: Machine) -> None:

@@ -5,7 +5,7 @@ the moments between two effects at which a crash may come. The order of a turn i
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Protocol
@@ -35,6 +35,7 @@ from ha.fsm.events import (
     Tick,
     Written,
 )
+from ha.fsm.freshness import LastHeard
 from ha.fsm.identity import node_id
 from ha.fsm.message import Ack, Heartbeat, Incarnation, ServiceEntry
 from ha.fsm.record import NodeRecord
@@ -121,7 +122,7 @@ class Ear(Protocol):
     def violation(self, text: str, node: str) -> None:
         """What must never be."""
 
-    def began(self, machine: Machine) -> None:
+    def began(self, machine: Machine, heard_before: Iterable[LastHeard] = ()) -> None:
         """A new nmond begins to listen."""
 
     def reloaded(self, machine: Machine) -> None:
@@ -231,7 +232,7 @@ class Nmond:
         for service in orphans:
             machine.adopt(service, lambda how, code, service=service: self._script_ended(service, ORPHAN, how, code))  # type: ignore[misc]
         self.driver = Driver(engine, self, machine.now)
-        self._ear.began(machine)
+        self._ear.began(machine, loaded.record.heard if loaded.record is not None else ())
         when = "for the first time" if machine.lives == 1 else "after a boot" if loaded.boot else "in the same boot"
         self._ear.told(machine, f"nmond starts {when}")
         try:
