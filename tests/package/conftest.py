@@ -1,7 +1,9 @@
 """The package, built once, and a machine that has it: shared by all tests, which follow one another in its life."""
 
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,11 +31,23 @@ class Built:
     """Of a machine that ``package`` was installed in."""
 
 
-def build(folder: Path, version: str = __version__, umask: int = 0o022, **environ: str) -> Path:
+def snapshot(folder: Path) -> Path:
+    """The files as they are now: whoever goes on editing them changes no build after the first."""
+    tree = folder / "tree"
+    subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), str(tree)], check=True)
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, names.decode().split("\0")):
+        if (ROOT / name).exists():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tree / name)
+    return tree
+
+
+def build(tree: Path, folder: Path, version: str = __version__, umask: int = 0o022, **environ: str) -> Path:
     done = subprocess.run(
         ["tools/package/build", version, str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "SOURCE_DATE_EPOCH": "1795000000", **environ},
+        cwd=tree,
+        env={**os.environ, "PYTHON": sys.executable, **environ},
         umask=umask,
         capture_output=True,
         text=True,
@@ -53,14 +67,15 @@ def lintian(package: Path) -> str:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     folder = tmp_path_factory.mktemp("dist")
     other = tmp_path_factory.mktemp("a longer path")
-    package = build(folder)
+    sources = snapshot(tmp_path_factory.mktemp("sources"))
+    package = build(sources, folder)
     tree = machine.place()
     try:
         with ThreadPoolExecutor() as pool:
             made = pool.submit(machine.make, tree, package)
             checked = pool.submit(lintian, package)
-            again = build(other, umask=0o077, TMPDIR=str(other), TZ="Asia/Tokyo", LANG="C", LC_ALL="C")
-            following = build(folder, NEXT)
+            again = build(sources, other, umask=0o077, TMPDIR=str(other), TZ="Asia/Tokyo", LANG="C", LC_ALL="C")
+            following = build(sources, folder, NEXT)
             made.result()
         yield Built(package, again, following, checked.result(), tree)
     finally:
