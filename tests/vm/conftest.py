@@ -39,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def machines() -> Iterator[Machines]:
     place = tempfile.mkdtemp(prefix="ezha-vm-test-", dir="/var/tmp")
     package = os.environ.get("EZHA_VM_PACKAGE") or None
+    if package is not None:  # another one may be built meanwhile
+        package = shutil.copy(package, f"{place}/ezha.deb")
     lab = MachineLab(
         f"{place}/lab",
         package=package,

@@ -106,8 +106,8 @@ def test_down_leaves_nothing_of_an_up_that_was_killed(machines: Machines, tmp_pa
     """``machines`` only for the image, which they have made already."""
     folder = tmp_path / "lab"
     command = [sys.executable, "-m", "ha.cli.ezha", "lab"]
-    package = os.environ.get("EZHA_VM_PACKAGE")
-    image = ["--package", package] if package else []
+    package = Path(machines.lab.folder).parent / "ezha.deb"
+    image = ["--package", str(package)] if package.exists() else []
     up = subprocess.Popen([*command, "up", "--backend", "vm", "--nodes", "1", "--dir", str(folder), *image])
     try:
         wait_for(lambda: _machines_of(folder), 120, "a machine runs", every=0.01)
