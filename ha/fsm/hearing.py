@@ -105,7 +105,9 @@ class Hearing(Commands):
             record = service.record
             if entry.generation > record.seen:
                 record = replace(record, seen=entry.generation)
-            if holds(entry) and entry.generation > record.last_run and (record.demoted or record.handover):
+            # STARTING is not enough: what a check script looks at may be withdrawn yet.
+            taken = holds(entry) and entry.state is not State.STARTING and entry.generation > record.last_run
+            if taken and (record.demoted or record.handover):
                 record = replace(record, demoted=False, handover="")  # it has been taken: the stop's mark has served
             if record is not service.record:
                 self._put(name, replace(service, record=record))

@@ -18,8 +18,10 @@ def claim_rank(entry: ServiceEntry, order: int) -> Rank:
 def outranks(mine: ServiceEntry, my_order: int, other: ServiceEntry, other_order: int) -> bool:
     """Whether a STOPPED ``other`` would be the better node to start it: it ran there last, or comes first.
 
-    A stop's mark that its node has not taken off yet has served where the other one ran the service after it.
+    Where both were told to stop the later stop counts: between the two the service ran on the other node, which the
+    first has not noticed yet.
     """
-    sent_away = other.demoted and other.generation >= mine.generation
-    am_sent_away = mine.demoted and mine.generation >= other.generation
+    later = mine.generation - other.generation if mine.demoted and other.demoted else 0
+    sent_away = other.demoted and later <= 0
+    am_sent_away = mine.demoted and later >= 0
     return (sent_away, -other.generation, other_order) < (am_sent_away, -mine.generation, my_order)

@@ -314,6 +314,23 @@ def test_after_a_boot_of_both_it_starts_where_it_ran_last():
     assert cluster.states() == ["STOPPED", "STARTED"]
 
 
+def test_a_stop_gives_the_service_to_the_other_although_that_one_withdrew_before():
+    """It was silent for a while, so the other one began to look, and saw it again: nothing ran there meanwhile."""
+    cluster = started()
+    cluster.sever("node1", "node2")
+    cluster.ask("node1", Action.STOP)
+    cluster.run(T + 0.2, scripts=False)
+    assert cluster.states() == ["STOPPING", "STARTING"]
+    cluster.cut.clear()
+    cluster.run(2, scripts=False)
+    cluster.end("node2")  # the check script
+    assert cluster.states() == ["STOPPING", "STOPPED"]
+    cluster.run(2, scripts=False)
+    cluster.end("node1")
+    cluster.run(1)
+    assert cluster.states() == ["STOPPED", "STARTED"]
+
+
 def test_the_better_node_is_not_waited_for_for_ever():
     """Deferring is a courtesy: node1 ranks higher but cannot claim, because it does not hear node2."""
     cluster = Cluster(None, BOTH_STOPPED)

@@ -20,6 +20,9 @@ def entry(generation: int, demoted: bool) -> ServiceEntry:
         (entry(3, False), entry(4, False), SECOND),
         (entry(4, True), entry(3, False), SECOND),
         (entry(4, True), entry(4, True), FIRST),
+        # Told to stop; what the other has is a claim that came to nothing.
+        (entry(5, False), entry(4, True), FIRST),
+        (entry(4, True), entry(5, False), SECOND),
         # Stopped on the first, run on the second, and stopped there before the first has taken its mark off.
         (entry(4, True), entry(5, True), FIRST),
         (entry(5, True), entry(4, True), SECOND),
