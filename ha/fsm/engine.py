@@ -289,8 +289,10 @@ class Engine(Hearing):
         return told + [text for peer in self.peers.values() if (text := jeopardy(peer))]
 
     def abandoned(self) -> list[str]:
-        """Services that a lease covers and that are not known to be stopped here: nmond must not end without them."""
-        return [f"{name} is {self.services[name].state.name}" for name in {**self._held, **self._lapsed}]
+        """Services that are not known to be stopped here, and that nobody has frozen where they run."""
+        failed = (name for name, service in self.services.items() if service.state is State.STOP_FAILED)
+        left = {**self._held, **self._lapsed, **dict.fromkeys(failed)}
+        return [f"{name} is {self.services[name].state.name}" for name in left]
 
     def objections(self, config: ClusterConfig) -> list[str]:
         """Why a new configuration cannot be taken while running; empty where it can."""

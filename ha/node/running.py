@@ -341,9 +341,10 @@ class Node:
 
     @property
     def abandoned(self) -> str:
-        """What could not be stopped here, and what comes of it; empty: nothing that a lease covers is left."""
+        """What could not be stopped here, and what comes of it; empty: nothing is left."""
         left = self.driver.engine.abandoned()
-        return f"{', '.join(left)} and may still run here: {self.guarding.outlook()}" if left else ""
+        outlook = self.guarding.outlook()
+        return f"{', '.join(left)} and may still run here{f': {outlook}' if outlook else ''}" if left else ""
 
     def leave(self) -> None:
         """Give every service up, say that we left, then call ``finished``."""

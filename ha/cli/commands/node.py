@@ -76,7 +76,7 @@ def _restart(place: "Layout") -> int:
 def _stop(place: "Layout", timeout_s: int) -> int:
     """Services stopped while the heartbeats run, "left" said, nmond gone: or, after ``timeout_s``, nmond ended.
 
-    Not 0 where something that a lease covers could not be stopped: it ends with the machine."""
+    Not 0 where something could not be stopped; where a lease covers it, it ends with the machine."""
     deadline = time.monotonic() + timeout_s
     progress = Progress()
     abandoned = ""

@@ -287,15 +287,16 @@ def test_a_disk_that_was_not_proven_is_not_proven_by_what_was_written_there_mean
 
 
 @pytest.mark.parametrize(("code", "abandoned"), [(0, []), (1, ["web is STOP_FAILED"])])
-def test_a_node_that_leaves_knows_what_it_leaves_under_a_lease(code: int, abandoned: list[str]):
-    cluster = leased()
+@pytest.mark.parametrize("protection", ["disk", "none"])
+def test_a_node_that_leaves_knows_what_it_leaves(code: int, abandoned: list[str], protection: str):
+    cluster = leased(protection)
     cluster.stopping = code
     cluster.feed("node1", Leave())
     cluster.run(0.5)
     node1 = cluster.hosts["node1"].engine
     assert node1.left
     assert node1.abandoned() == abandoned
-    assert (node1._guard_time() < FOREVER) is bool(abandoned)
+    assert (node1._guard_time() < FOREVER) is (bool(abandoned) and protection == "disk")
 
 
 def test_nmond_that_comes_back_after_its_lease_stops_what_it_finds():
