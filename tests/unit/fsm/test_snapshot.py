@@ -99,7 +99,7 @@ def play(cluster: Twins, step: tuple[object, ...]) -> None:
             raise AssertionError(step)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(
     protection=st.sampled_from(("none", "disk")),
     before=st.lists(_step, max_size=12),

@@ -249,7 +249,7 @@ STEPS = st.lists(
 RATES = st.tuples(*(st.sampled_from([1 - DRIFT, 1.0, 1 + DRIFT]) for _ in range(3)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(STEPS, RATES)
 def test_whatever_happens_there_are_never_two(
     steps: list[tuple[str, str, float]], rates: tuple[float, float, float]
