@@ -170,7 +170,6 @@ class Driver:
         """Right after the paths were read: time that has passed, and first what they brought meanwhile."""
         before, self.now = self.now, self._clock()
         now = self.now
-        lapsed = before < self.engine.lapses_at <= now
         if now >= self.deadline:
             self.late_max = max(self.late_max, now - self.deadline)
             self.late_ever = max(self.late_ever, now - self.deadline)
@@ -182,7 +181,7 @@ class Driver:
             self._reads.clear()
             self._written = {index: event for index, event in self._written.items() if index in self._opened}
             self._step(news)
-        elif now >= self.deadline or lapsed:
+        elif now >= self.deadline or before < self.engine.lapses_at <= now:
             self._step(Tick())
         if now >= self._again_at:
             self._again_at = float("inf")
@@ -196,6 +195,8 @@ class Driver:
         Within a slice no time passes for the engine: it must not conclude from a silence that nobody listened to.
         """
         self.tick()
+        if not self._events:
+            return
         end = self._clock() + slice_s
         while self._events and self._clock() <= end and not self.lapsed:
             self._step(self._next())

@@ -52,7 +52,10 @@ class Disk:
         self._life: dict[PathId, int] = {}
 
     def of(self, node: str) -> Access:
-        return self.access.setdefault(node, Access())
+        access = self.access.get(node)
+        if access is None:
+            access = self.access[node] = Access()
+        return access
 
     def _seen_by(self, node: str) -> dict[PathId, list[bytes]]:
         return self._others.setdefault(node, {}) if self.of(node).other else self._slots

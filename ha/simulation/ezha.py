@@ -334,9 +334,10 @@ class Nmond:
             else:
                 self._hear(path, message, when)
                 self.driver.post(MessageReceived(message, path, at))
-        another = any(disk.of(self.machine.name).other for disk in self._disks.values())
-        if view not in (SlotView.FOREIGN, SlotView.FAILED) and not another:
-            self._ear.looked(self.machine, path, when)
+        if view not in (SlotView.FOREIGN, SlotView.FAILED):
+            name = self.machine.name
+            if not any(disk.of(name).other for disk in self._disks.values()):
+                self._ear.looked(self.machine, path, when)
         self._turn(SlotRead(path, begun, view))
 
     @property
