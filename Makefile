@@ -35,7 +35,7 @@ test: setup system ## What must hold every day: unit tests, the simulator, then 
 	@tools/system-packages chromium || echo "no Chromium here: the simulator's page is not tried in a browser" >&2
 	$(BIN)/python -m pytest tests/unit --numprocesses=2 --quiet
 	$(BIN)/python -m pytest tests/simulation --numprocesses=2 --quiet
-	$(BIN)/python -m ha.cli.ezha sim hunt --seeds 0..299 --jobs 2
+	$(BIN)/python -m ha.cli.ezha sim hunt --seeds 0..499 --jobs 2
 	$(BIN)/python -m pytest tests/lab $(MORE:%=--ignore=%) --numprocesses=2 --dist=loadfile --quiet --durations=10
 
 .PHONY: test-more
