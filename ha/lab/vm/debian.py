@@ -13,10 +13,6 @@ from ha.lab.vm import cpio
 from ha.lab.vm.tools import run, run_in
 
 SUITE = "bookworm"
-MIRRORS = (
-    f"deb http://deb.debian.org/debian {SUITE} main",
-    f"deb http://deb.debian.org/debian-security {SUITE}-security main",
-)
 PACKAGES = (
     # Both init systems: what boots is chosen by the kernel's command line.
     *("systemd", "udev", "sysvinit-core", "initscripts", "sysv-rc", "insserv", "orphan-sysvinit-scripts"),
@@ -56,27 +52,22 @@ def recipe() -> bytes:
     return b"\0".join(parts)
 
 
-def make(tree: str, work: str, kernel: str, initrd: str) -> None:
-    """Fill the empty folder ``tree``, and write a kernel and an initial ramdisk for it. Raises LabError, OSError.
-
-    ``work``: a folder for what is needed in between.
-    """
-    _debian(tree, work)
+def make(tree: str, kernel: str, initrd: str) -> None:
+    """Fill the empty folder ``tree``, and write a kernel and an initial ramdisk for it. Raises LabError, OSError."""
+    _debian(tree)
     _adapt(tree)
     _take_kernel(tree, kernel, initrd)
 
 
-def _debian(tree: str, work: str) -> None:
-    sources = f"{work}/sources.list"
-    with open(sources, "w", encoding="ascii") as file:
-        file.write("".join(f"{line}\n" for line in MIRRORS))
+def _debian(tree: str) -> None:
     words = ["mmdebstrap", "--quiet", "--mode=root", "--variant=essential", "--format=directory"]
     words += [f"--include={','.join(PACKAGES)}"]
     words += [f"--dpkgopt=path-exclude={glob}" for glob in _NOT_UNPACKED]
     words += [f"--dpkgopt=path-include={glob}" for glob in _UNPACKED_ALL_THE_SAME]
     # No daemon is started while packages are configured, now and when ezha's own comes.
     deny = 'printf "#!/bin/sh\\nexit 101\\n" >"$1/usr/sbin/policy-rc.d" && chmod 755 "$1/usr/sbin/policy-rc.d"'
-    words += [f"--essential-hook={deny}", SUITE, tree, sources]
+    # From where mmdebstrap takes a stable Debian, and what it mended, unless it is told otherwise.
+    words += [f"--essential-hook={deny}", SUITE, tree]
     run(words, "mmdebstrap")
 
 

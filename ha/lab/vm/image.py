@@ -85,7 +85,7 @@ def _make(
         run(["tar", "-x", "--numeric-owner", "--xattrs", "-f", archive, "-C", tree], "unpacking Debian")
     else:
         tell(f"making the image's Debian {debian.SUITE}: about a minute, and only once")
-        debian.make(tree, work, f"{work}/kernel", f"{work}/initrd")
+        debian.make(tree, f"{work}/kernel", f"{work}/initrd")
         run(["tar", "-c", "--numeric-owner", "--xattrs", "-f", f"{work}/base", "-C", tree, "."], "packing Debian")
         for name, target in (("kernel", image.kernel), ("initrd", image.initrd), ("base", archive)):
             os.rename(f"{work}/{name}", target)
