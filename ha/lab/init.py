@@ -30,17 +30,10 @@ def main() -> int:
     birth = json.loads(sys.argv[1])
     try:
         _leave_the_machine(str(birth["user"]), int(birth["mounts_of"]))
-        child = os.fork()
+        job = spawn.detach()
     except OSError as error:
         spawn.say({"error": _why_not(error, str(birth["user"]))})
         return 1
-    if child:
-        spawn.say({"pids": [child]})
-        os._exit(0)
-    os.setsid()
-    job = spawn.hear()
-    if job is None:
-        os._exit(0)
     try:
         log = _boot(str(birth["name"]), job)
     except (OSError, subprocess.SubprocessError) as error:

@@ -1,7 +1,6 @@
 """A helper that waits and then lets a paused node go on, for ``ezha lab pause --no-wait``."""
 
 import json
-import os
 import sys
 import time
 
@@ -13,13 +12,7 @@ from ha.lab.errors import LabError
 def main() -> int:
     """``argv[1]``: JSON {folder, node, seconds}."""
     job = json.loads(sys.argv[1])
-    child = os.fork()
-    if child:
-        spawn.say({"pids": [child]})
-        os._exit(0)
-    os.setsid()
-    if spawn.hear() is None:
-        os._exit(0)
+    spawn.detach()
     spawn.say({"ok": True})
     spawn.let_go()
     time.sleep(float(job["seconds"]))

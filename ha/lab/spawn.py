@@ -118,6 +118,22 @@ def hear() -> dict[str, Any] | None:
     return job
 
 
+def detach() -> dict[str, Any]:
+    """Go on in a child with a session of its own, which is on record before it is given its job: that is returned.
+
+    Where there is no job, since whoever started this died, the child ends. Raises OSError where there can be no child.
+    """
+    child = os.fork()
+    if child:
+        say({"pids": [child]})
+        os._exit(0)
+    os.setsid()
+    job = hear()
+    if job is None:
+        os._exit(0)
+    return job
+
+
 def let_go() -> None:
     """Helper's side: drop the pipes to the caller; standard error stays the log."""
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)

@@ -13,14 +13,7 @@ from ha.lab import namespaces, spawn
 def main() -> int:
     """``argv[1]``: JSON {name}. The job: {switch: pid of the client, folder: to run in, argv}."""
     birth = json.loads(sys.argv[1])
-    child = os.fork()
-    if child:
-        spawn.say({"pids": [child]})
-        os._exit(0)
-    os.setsid()
-    job = spawn.hear()
-    if job is None:
-        os._exit(0)
+    job = spawn.detach()
     try:
         os.umask(0o077)
         os.chdir(job["folder"])
