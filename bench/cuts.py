@@ -1,33 +1,19 @@
-"""A node that runs a service loses every network and its disk: the other takes the service, and never beside it.
-
-What runs is told by the controller: a file that only a node which runs the service has, and when that was made or
-removed.
-"""
+"""A node that runs a service loses every network and its disk: the other takes the service, and never beside it."""
 
 import random
 import time
-from pathlib import Path
 
 from bench.figure import Figure
 from bench.ground import NODES, Ground, other, progress, wait_for
 
 T_S = 2.0
 WITHIN_S = T_S + 1.0
-_CONTROLLER = """\
-#!/bin/bash
-up=/run/bench-$EZ_SERVICE
-case $1 in
-start)  echo "$EZ_SERVICE $EPOCHREALTIME" >>/var/tmp/starts; : >"$up" ;;
-stop)   if [ -e "$up" ]; then rm -f "$up"; echo "$EZ_SERVICE $EPOCHREALTIME" >>/var/tmp/stops; fi ;;
-status) [ -e "$up" ] || exit 3 ;;
-esac
-"""
 
 
 def figures(rounds: int) -> list[Figure]:
     """The nodes are cut off in turn; takes about 6 s a round."""
     taken, ahead, twice = [], [], 0
-    with Ground(T_S, controller=_CONTROLLER) as ground:
+    with Ground(T_S) as ground:
         ground.run_on(NODES[0])
         for number in range(rounds):
             progress(f"cuts: {number + 1} of {rounds}")
@@ -55,17 +41,12 @@ def _isolate(ground: Ground, active: str) -> tuple[float, float, float]:
 
     Seconds of CLOCK_REALTIME."""
     standby = other(active)
-    stops, starts = len(_stops(ground, active)), len(ground.starts(standby))
+    stops, starts = len(ground.stops(active)), len(ground.starts(standby))
     time.sleep(random.uniform(0, ground.period))
     cut = time.time()
     ground.lab.cut("disk", active)
     ground.lab.cut("net")
     wait_for(lambda: len(ground.starts(standby)) > starts, ground.timeout + 30, what="the takeover")
-    wait_for(lambda: len(_stops(ground, active)) > stops, ground.timeout + 30, what="the emergency stop")
-    assert (len(_stops(ground, active)), len(ground.starts(standby))) == (stops + 1, starts + 1), "called twice"
-    return cut, _stops(ground, active)[-1], ground.starts(standby)[-1][1]
-
-
-def _stops(ground: Ground, node: str) -> list[float]:
-    file = Path(ground.lab.files(node)) / "var-tmp/stops"
-    return [float(line.split()[1]) for line in file.read_text().split("\n")[:-1]] if file.exists() else []
+    wait_for(lambda: len(ground.stops(active)) > stops, ground.timeout + 30, what="the emergency stop")
+    assert (len(ground.stops(active)), len(ground.starts(standby))) == (stops + 1, starts + 1), "called twice"
+    return cut, ground.stops(active)[-1][1], ground.starts(standby)[-1][1]

@@ -26,11 +26,12 @@ now=$EPOCHREALTIME
 up=/run/bench-$EZ_SERVICE
 case $1 in
 start)  echo "$EZ_SERVICE $now" >>/var/tmp/starts; : >"$up" ;;
-stop)   rm -f "$up" ;;
+stop)   if [ -e "$up" ]; then rm -f "$up"; echo "$EZ_SERVICE $EPOCHREALTIME" >>/var/tmp/stops; fi ;;
 status) [ -e "$up" ] || exit 3 ;;
 esac
 """
-"""Its first act is to read the clock (microseconds, without another process); its own start, 1.7 ms, counts as ours."""
+"""The first act of a start is to read the clock (microseconds, without another process); its own launch, 1.7 ms, counts
+as ours."""
 ADDRESS = "192.168.100.200"
 ADDRESS_CONTROLLER = f"""\
 #!/bin/sh
@@ -143,7 +144,14 @@ class Ground:
 
     def starts(self, node: str) -> list[tuple[str, float]]:
         """(service, seconds of CLOCK_REALTIME) of every call of a start script so far."""
-        file = Path(self.lab.files(node)) / "var-tmp/starts"
+        return self._noted(node, "starts")
+
+    def stops(self, node: str) -> list[tuple[str, float]]:
+        """The same of every stop script that stopped what ran, once it had."""
+        return self._noted(node, "stops")
+
+    def _noted(self, node: str, what: str) -> list[tuple[str, float]]:
+        file = Path(self.lab.files(node)) / "var-tmp" / what
         if not file.exists():
             return []
         found = (line.split() for line in file.read_text().split("\n")[:-1])
