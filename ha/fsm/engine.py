@@ -422,10 +422,10 @@ class Engine(Hearing):
         names: Iterable[str] = self.services if everything else self._persist
         persist = tuple(self.services[n].record for n in names if n in self.services)
         self._persist_all = False
-        if persist or self._bumped or everything:
+        records = persist or self._bumped or everything
+        if records:
             self._unsaved_until = None  # until the driver says otherwise, by a rollback
         wishes = self._wishes()
-        records = persist or self._bumped or everything
         asked = self._kills or self._runs or self._fences or wishes or self._look or self._self_fence
         told = self._notes or self._replies or send is not None or guard is not None or self.left
         if not (records or asked or told):

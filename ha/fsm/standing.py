@@ -360,7 +360,7 @@ class Standings(Ledger):
                 self._mark(n for n, covering in self._covers.items() if covering is lease)
         if self._strays_end < FOREVER and self._all_know(1, self.peers.values()):
             self._strays_end = FOREVER
-        for name in [n for n in self._freezing if self._is_known(self.services[n])] if self._freezing else ():
+        for name in [n for n in self._freezing if self._is_known(self.services[n])]:
             self._put(name, replace(self.services[name], exempt=True))
 
     def _is_known(self, service: Service) -> bool:

@@ -248,9 +248,9 @@ class FrontDesk:
 
     def left(self) -> None:
         """The node has left: the last word to those who asked for it."""
+        said = {"final": True, "ok": True, "text": "left the cluster; nmond ends", "abandoned": self._node.abandoned}
         for client in self._leaving:
-            text, abandoned = "left the cluster; nmond ends", self._node.abandoned
-            client.say({"final": True, "ok": True, "text": text, "abandoned": abandoned})
+            client.say(said)
         self._leaving.clear()
 
     def _restart(self, client: Client, request: dict[str, Any]) -> None:

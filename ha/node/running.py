@@ -329,8 +329,8 @@ class Node:
     def left(self) -> None:
         """The message that says so is handed over now."""
         self._hand_over_message()
-        if self.abandoned:
-            self.log.error(f"this node has left the cluster, but {self.abandoned}")
+        if abandoned := self.abandoned:
+            self.log.error(f"this node has left the cluster, but {abandoned}")
         else:
             self.log.notice("this node has left the cluster")
         self._farewells = FAREWELLS - 1

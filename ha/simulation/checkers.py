@@ -140,18 +140,18 @@ class Checkers:
         self._said: dict[str, tuple[ServiceEntry, ...]] = {}
         """What each node's last message said of its services."""
         self._claims: dict[tuple[str, str], tuple[Incarnation, int, int]] = {}
+        """By node and service: the incarnation, the generation and the first message of the last claim."""
         self._ending: set[tuple[str, str]] = set()
         """Machine and service: a lapse is being acted on, whether or not the disk can be written."""
-        """By node and service: the incarnation, the generation and the first message of the last claim."""
         self._alive: set[tuple[str, str]] = set()
         """The first takes the second for alive."""
         self._reloaded: dict[str, float] = {}
         self._checked: set[tuple[str, str]] = set()
         """Where the check script has allowed the next start."""
         self._stopped: dict[tuple[str, str], float] = {}
+        """When an operator had a service stopped on a node, which is to rank last until somebody has started it."""
         self._told_to_stop: set[tuple[str, str]] = set()
         """(node, service) whose present STOPPING an operator has asked for."""
-        """When an operator had a service stopped on a node, which is to rank last until somebody has started it."""
         self._let_go: dict[tuple[str, str], float] = {}
         """When a node last came to a state in which it does not hold a service, from one in which it did."""
         self._latest: dict[tuple[str, str], str] = {}
