@@ -5,6 +5,7 @@ Where it came from is ``ha.node.config``'s matter.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ha.fsm.identity import cluster_id, node_id, paths_digest, service_id
 from ha.fsm.states import Promise
@@ -14,8 +15,7 @@ OPENHA = "openha"
 """Whose messages travel on a path: those of ``ha.fsm.message``, or those of an original OpenHA node."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class PathId:
+class PathId(NamedTuple):
     """A line of ``monitor``: the node that sends on it, and its place (0, 1, …) among that node's lines."""
 
     node: str
@@ -109,10 +109,12 @@ class ClusterConfig:
     stop_lowest_rank: bool = False
     """Of two nodes that both run a service, the one that ranks lower stops it; else both only report it."""
     _of_node: Mapping[str, tuple[PathConfig, ...]] = field(init=False, repr=False, compare=False)
+    _originals: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         of_node = {node: tuple(p for p in self.paths if p.id.node == node) for node in self.nodes}
         object.__setattr__(self, "_of_node", of_node)
+        object.__setattr__(self, "_originals", frozenset(p.id.node for p in self.paths if p.wire == OPENHA))
 
     @property
     def cluster_id(self) -> int:
@@ -129,7 +131,7 @@ class ClusterConfig:
 
     def is_original(self, node: str) -> bool:
         """Whether the node speaks as an original OpenHA node does (``ha.fsm.original``): all of its paths, or none."""
-        return any(p.wire == OPENHA for p in self.paths_of(node))
+        return node in self._originals
 
     def timeout_of(self, node: str) -> float:
         """T: the largest timeout of the node's own lines (design: evidence). Seconds."""

@@ -216,11 +216,8 @@ class Engine(Hearing):
         """When a ``Tick`` is due at the latest. Monotonic seconds."""
         when = min(self._next_send, self._presses_at(), self._lease_deadline(), *self._wakes.values())
         for peer in self.peers.values():
-            if not peer.silent and (silent_at := peer.silent_at) < when:
-                when = silent_at
-            for path in peer.paths:
-                if path.up and (down_at := peer.down_at(path)) < when:
-                    when = down_at
+            if peer.next_silence < when:
+                when = peer.next_silence
         return when if self._unsaved_until is None else min(when, self._unsaved_until)
 
     def rollback(self, now: float) -> None:
@@ -504,6 +501,7 @@ class Engine(Hearing):
             paths = [replace(kept[p.text], config=p) if p.text in kept else PeerPath(p) for p in config.paths_of(name)]
             if old is not None:
                 old.paths, old.timeout = paths, config.timeout_of(name)
+                old.reckon()
             # The seconds of an original node do not compare with what it said as a node of ezha.
             before = None if config.is_original(name) else self._heard_before.get(name)
             self.peers[name] = old or Peer(name, config.timeout_of(name), now, paths, before=before)
@@ -552,7 +550,7 @@ class Engine(Hearing):
 
     def _listen(self, peer: Peer, until: float) -> None:
         """Believe in no silence of this peer before then, neither a new one nor one of before."""
-        peer.not_before = max(peer.not_before, until)
+        peer.listen(until)
         if peer.silent:
             for name in self._neighbours[peer.name]:
                 self._wakes[name] = max(self._wakes.get(name, until), until)
@@ -600,6 +598,9 @@ class Engine(Hearing):
     def _look_at_silence(self, now: float) -> None:
         """Paths that grew quiet, and peers that fell silent."""
         for peer in self.peers.values():
+            if now < peer.next_silence:
+                continue
+            peer.reckon()
             for path in peer.paths:
                 if path.up and now >= peer.down_at(path):
                     assert path.last is not None, path

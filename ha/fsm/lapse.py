@@ -22,8 +22,11 @@ class Lapses(Conduct):
 
     def _look_at_leases(self, now: float) -> None:
         """Has a lease ended? What it covered is stopped; what could not be stopped in time ends with the machine."""
+        all_stand = True
         for lease in self.leases.values():
-            if lease.standing and now >= lease.until:
+            if not lease.standing:
+                all_stand = False
+            elif now >= lease.until:
                 lease.standing = False
                 self._count("lapses")
                 covered = [n for n, covering in self._covers.items() if covering is lease]
@@ -32,7 +35,8 @@ class Lapses(Conduct):
                 kind = NoteKind.ALERT if running else NoteKind.PEER
                 self._note(kind, lease.arbiter, f"{text}; {len(running)} of its services are stopped here")
                 self._mark(covered)
-        if all(lease.standing for lease in self.leases.values()) and not self._lapsed:
+                all_stand = False
+        if all_stand and not self._lapsed:
             return
         for name in [*self._held, *self._claims]:
             lapsing = self._covers.get(name)
@@ -126,8 +130,10 @@ class Lapses(Conduct):
         for name in self._lapsed:
             when = min(when, self._hard_deadline(name))
         for lease in self.leases.values():
-            if any(self._covers[n] is lease and n not in self._lapsed for n in self._held):
-                when = min(when, lease.hard)
+            for name in self._held:
+                if self._covers[name] is lease and name not in self._lapsed:
+                    when = min(when, lease.hard)
+                    break
         return when
 
     def _lease_deadline(self) -> float:

@@ -65,6 +65,10 @@ class Peer:
     """When its messages of this incarnation came first, on any path."""
     before: LastHeard | None = None
     """What an earlier nmond of this node had heard last of it: counts until something is heard."""
+    _next_silence: float | None = None
+    """The last answer of ``next_silence``; None: something has changed since."""
+    _acknowledged: tuple[Heartbeat, int, Incarnation, int] | None = None
+    """The last answer of ``acknowledgement``, and to what."""
     _described: tuple[float, list[PeerPath], tuple[str, ...]] | None = None
     """The last answer of ``describe_paths``: a thousand services that lose a node ask the same at the same time."""
 
@@ -79,6 +83,27 @@ class Peer:
         """When its silence proves something: bytes that change in its slot are a sign of life, too (rule 1)."""
         heard = self.since if self.newest is None else max(self.since, self.arrival)
         return max([heard, *(path.foreign for path in self.paths)]) + self.timeout
+
+    @property
+    def next_silence(self) -> float:
+        """When one of its paths that are UP will be DOWN, or all of it silent, unless something comes; ``inf``: never,
+        it is silent."""
+        if self._next_silence is None:
+            when = float("inf") if self.silent else self.silent_at
+            for path in self.paths:
+                if path.up:
+                    when = min(when, self.down_at(path))
+            self._next_silence = when
+        return self._next_silence
+
+    def reckon(self) -> None:
+        """Its paths, its timeout or what is thought of its silence have become other ones."""
+        self._next_silence = None
+
+    def listen(self, until: float) -> None:
+        """Believe in no silence before then."""
+        self.not_before = max(self.not_before, until)
+        self.reckon()
 
     def looked(self, devices: frozenset[str]) -> float:
         """Since when all its slots were seen: the earliest of the beginnings of the last looks.
@@ -141,7 +166,7 @@ class Peer:
         if late and self.firsts.heard(message.seq) < arrival - path.config.timeout:
             return Heard.STALE  # A path that brings nothing newer is DOWN, whoever sends again what others brought.
         path.seq, path.last, path.up = message.seq, arrival, True
-        self._described = None
+        self._described = self._next_silence = None
         if late:
             return Heard.KNOWN
         self.firsts.add(message.seq, arrival, min(each.config.timeout for each in self.paths))
@@ -155,10 +180,15 @@ class Peer:
 
     def acknowledgement(self, node_id: int, incarnation: Incarnation) -> int:
         """The newest sequence number of ours, in our present incarnation, that the peer says it saw; 0: none."""
-        ack = self.ack_of(node_id)
-        if ack is None or ack.incarnation != incarnation:
+        newest, known = self.newest, self._acknowledged
+        if newest is None:
             return 0
-        return max(ack.seqs, default=0)
+        if known is not None and known[0] is newest and known[1] == node_id and known[2] is incarnation:
+            return known[3]
+        ack = self.ack_of(node_id)
+        seq = 0 if ack is None or ack.incarnation != incarnation else max(ack.seqs, default=0)
+        self._acknowledged = newest, node_id, incarnation, seq
+        return seq
 
     def ack_of(self, node_id: int) -> Ack | None:
         if self.newest is None:

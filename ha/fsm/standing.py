@@ -344,13 +344,25 @@ class Standings(Ledger):
 
     def _renew(self, now: float) -> None:
         """Count what was confirmed, looked at and acknowledged until now."""
+        on_disk = bool(self._shared)
         for lease in self.leases.values():
-            bound = [peer for n in lease.others if not (peer := self.peers[n]).down]
-            sent = self.outgoing.sent[-1] if self.outgoing.sent and not bound else NEVER
-            if bound:
-                sent = self.outgoing.sent_at(min([p.acknowledgement(self.id, self.incarnation) for p in bound]))
-                if not lease.arbiter and self._shared:
-                    seen_since = min([p.looked(self._devices) for p in bound])
+            acknowledged, seen_since = None, FOREVER
+            for node in lease.others:
+                peer = self.peers[node]
+                if peer.down:
+                    continue
+                seq = peer.acknowledgement(self.id, self.incarnation)
+                if acknowledged is None or seq < acknowledged:
+                    acknowledged = seq
+                if on_disk and not lease.arbiter:
+                    looked = peer.looked(self._devices)
+                    if looked < seen_since:
+                        seen_since = looked
+            if acknowledged is None:
+                sent = self.outgoing.sent[-1] if self.outgoing.sent else NEVER
+            else:
+                sent = self.outgoing.sent_at(acknowledged)
+                if on_disk and not lease.arbiter:
                     sent = max(sent, self.outgoing.renewed_by(seen_since, self._shared))
             if lease.arbiter:
                 sent = max(sent, lease.asked)
@@ -360,8 +372,9 @@ class Standings(Ledger):
                 self._mark(n for n, covering in self._covers.items() if covering is lease)
         if self._strays_end < FOREVER and self._all_know(1, self.peers.values()):
             self._strays_end = FOREVER
-        for name in [n for n in self._freezing if self._is_known(self.services[n])]:
-            self._put(name, replace(self.services[name], exempt=True))
+        if self._freezing:
+            for name in [n for n in self._freezing if self._is_known(self.services[n])]:
+                self._put(name, replace(self.services[name], exempt=True))
 
     def _is_known(self, service: Service) -> bool:
         """What its first message says (a claim, FROZEN_START) is acknowledged by every other node, or on a disk."""

@@ -9,7 +9,7 @@ then it waits until the engine has been told.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 from ha.fsm.config import PathId
@@ -173,13 +173,18 @@ class Driver:
         if now >= self.deadline:
             self.late_max = max(self.late_max, now - self.deadline)
             self.late_ever = max(self.late_ever, now - self.deadline)
-        written = [event for index, event in self._written.items() if index not in self._opened]
+        written: Collection[Written] = self._written.values()
+        if self._opened:
+            written = [event for index, event in self._written.items() if index not in self._opened]
         if self._heard or self._reads or written:
             news = News((*self._heard.values(), *self._odd), tuple(self._reads.values()), tuple(written))
             self._heard.clear()
             self._odd.clear()
             self._reads.clear()
-            self._written = {index: event for index, event in self._written.items() if index in self._opened}
+            if self._opened:
+                self._written = {index: event for index, event in self._written.items() if index in self._opened}
+            else:
+                self._written.clear()
             self._step(news)
         elif now >= self.deadline or before < self.engine.lapses_at <= now:
             self._step(Tick())

@@ -8,6 +8,9 @@ from enum import Enum
 from hashlib import blake2b
 from struct import Struct
 
+_CHUNK = 1 << 16
+"""Bytes that are hashed at once."""
+
 
 class Kind(Enum):
     """What an entry tells of."""
@@ -67,19 +70,27 @@ class Trace:
         self.messages = messages
         self._keep = keep
         self._hash = blake2b(digest_size=16)
+        self._unhashed = bytearray()
         self.count = 0
 
     def add(self, entry: Entry) -> None:
         self.count += 1
-        self._hash.update(entry.line.encode())
+        self._unhashed += entry.line.encode()
         if self._keep or entry.kind in (Kind.VIOLATION, Kind.DUAL):
             self.entries.append(entry)
 
     def event(self, at: float, what: int, where: int, number: int) -> None:
         """Something too small to be told, which counts for the digest: a message that was sent or arrived."""
-        self._hash.update(self._EVENT.pack(at, what, where, number))
+        self._unhashed += self._EVENT.pack(at, what, where, number)
+        if len(self._unhashed) >= _CHUNK:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        self._hash.update(self._unhashed)
+        self._unhashed.clear()
 
     @property
     def digest(self) -> str:
         """Of everything that happened: equal where two runs were equal, byte for byte."""
+        self._take_in()
         return self._hash.hexdigest()
