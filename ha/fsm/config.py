@@ -16,10 +16,12 @@ OPENHA = "openha"
 
 
 class PathId(NamedTuple):
-    """A line of ``monitor``: the node that sends on it, and its place (0, 1, …) among that node's lines."""
+    """A line of ``monitor``: the node that sends on it, and its place (0, 1, …) among that node's lines.
+
+    A tuple: it is a key of many dictionaries, and of those looked into at every event."""
 
     node: str
-    index: int
+    index: int  # type: ignore[assignment]  # nobody asks this tuple for its method of that name
 
 
 @dataclass(frozen=True, slots=True)

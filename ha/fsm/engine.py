@@ -417,7 +417,7 @@ class Engine(Hearing):
         unsaved = self._unsaved_until
         everything = self._persist_all or (unsaved is not None and (now >= unsaved or bool(self._runs)))
         names: Iterable[str] = self.services if everything else self._persist
-        persist = tuple(self.services[n].record for n in names if n in self.services)
+        persist = tuple([self.services[n].record for n in names if n in self.services]) if names else ()
         self._persist_all = False
         records = persist or self._bumped or everything
         if records:

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from ha.fsm.config import PathId
 from ha.fsm.engine import Engine
 from ha.fsm.events import (
+    NOTHING,
     Arbitrate,
     Command,
     Effects,
@@ -231,6 +232,9 @@ class Driver:
         self._do(self.engine.handle(event, self.now), event)
 
     def _do(self, effects: Effects, event: Event | None) -> None:
+        if effects is NOTHING and not self._replies:
+            self.deadline = self.engine.next_deadline()
+            return
         world = self._world
         if effects.self_fence:
             world.self_fence(effects.self_fence)

@@ -471,7 +471,8 @@ class Nmond:
             driver.work()
             while driver.busy:
                 driver.work()
-            self._hand_over()
+            if self._message is not None:
+                self._hand_over()
             while self._scripts:
                 self._launch(self._scripts.popleft())
         except CrashError:

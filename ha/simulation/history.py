@@ -12,7 +12,7 @@ from ha.fsm.config import ClusterConfig, PathId
 from ha.fsm.identity import service_id
 from ha.fsm.states import State
 from ha.fsm.table import HOLDING
-from ha.node.config import Texts, parse
+from ha.node.config import Configuration, Texts, parse
 from ha.simulation.agenda import Agenda, StandstillError
 from ha.simulation.checkers import Checkers, Findings
 from ha.simulation.clock import Clock
@@ -109,8 +109,10 @@ class History:
         self._texts = texts
         self._rules = dict(zip(texts, cycle(plan.rules.split("+")), strict=False))
         first = next(iter(texts))
-        self.config: ClusterConfig = parse(texts[first], first).cluster
-        self._lines = parse(texts[first], first).lines
+        self._read: dict[str, tuple[Texts, Configuration]] = {}
+        """By node, the files as it read them last."""
+        self.config: ClusterConfig = self._configuration(first).cluster
+        self._lines = self._configuration(first).lines
         self.machines: dict[str, Machine] = {}
         self.checkers = Checkers(
             self.trace,
@@ -194,13 +196,20 @@ class History:
         name = machine.name
         return Nmond(
             machine,
-            lambda: parse(texts[name], name),
+            lambda: self._configuration(name),
             self.network,
             self.disks,
             self.checkers,
             self.cells,
             self.machines,
         )
+
+    def _configuration(self, name: str) -> Configuration:
+        """Raises ConfigError."""
+        texts, known = self._texts[name], self._read.get(name)
+        if known is None or known[0] != texts:
+            known = self._read[name] = texts, parse(texts, name)
+        return known[1]
 
     def _deliver(self, receiver: str, path: PathId, data: bytes) -> None:
         machine = self.machines[receiver]
