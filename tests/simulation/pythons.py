@@ -3,12 +3,14 @@
 CPython 3.12, 3.13 and 3.14 come from npm as Pyodide, which is CPython compiled to WebAssembly and runs in node: another
 version, another compiler, another word size (32 bits), no C extensions. Where the digests of histories agree with this
 interpreter's, nothing in the simulator leans on any of these. Needs node and npm; says so where they are missing.
+PyPy 3.11, which long hunts run on, is ``tools/pypy``'s matter (Debian, as root).
 """
 
 import shutil
 import subprocess
 import sys
 import sysconfig
+from functools import partial
 from pathlib import Path
 
 from ha.simulation.history import run
@@ -63,6 +65,12 @@ def elsewhere(version: str, package: str) -> list[str]:
     return said[1:]
 
 
+def on_pypy() -> list[str]:
+    """The same, in PyPy. Raises RuntimeError with what it said."""
+    asked = "from tests.simulation.pythons import digests; print(*digests())"
+    return _call([str(ROOT / "tools" / "pypy"), "-c", asked], ROOT).split()
+
+
 def _call(argv: list[str], place: Path) -> str:
     done = subprocess.run(argv, cwd=place, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
@@ -78,10 +86,10 @@ def main() -> int:
             return 2
     ours = digests()
     code = 0
-    for version, package in VERSIONS.items():
-        theirs = elsewhere(version, package)
-        differing = [seed for seed, a, b in zip(SEEDS, ours, theirs, strict=True) if a != b]
-        print(f"Python {version}: " + (f"seeds {differing} differ" if differing else f"{len(ours)} histories agree"))
+    others = {f"Python {version}": partial(elsewhere, version, package) for version, package in VERSIONS.items()}
+    for name, other in {**others, "PyPy 3.11": on_pypy}.items():
+        differing = [seed for seed, a, b in zip(SEEDS, ours, other(), strict=True) if a != b]
+        print(f"{name}: " + (f"seeds {differing} differ" if differing else f"{len(ours)} histories agree"))
         code = 1 if differing else code
     return code
 
