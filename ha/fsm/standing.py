@@ -293,7 +293,7 @@ class Standings(Ledger):
             # It is another disk than the one that this incarnation wrote to: there may be two, and what is found at the
             # next start tells nothing of which it is.
             self._mixed[index] = None
-            self._doubt(own[index].text)
+            self._doubt(own[index].device)
         self.outgoing.confirmed.pop(index, None)
         self._unproven_until[index] = self.seq
         last = found is not None and found.counter == self._before
@@ -303,13 +303,16 @@ class Standings(Ledger):
             # Maybe a disk of our own under the shared one's name: the next incarnation will find there what this one
             # writes, and is not to take that for a proof.
             self._shared.pop(index, None)
-            self._doubt(own[index].text)
+            self._doubt(own[index].device)
         self._see_devices()
 
-    def _doubt(self, line: str) -> None:
-        """Only a peer proves it again, to a later incarnation as to this one: so that is on record."""
-        self._bumped = self._bumped or line in self._shared_once
-        self._shared_once.discard(line)
+    def _doubt(self, device: str) -> None:
+        """Only a peer proves it again, to a later incarnation as to this one: so that is on record. A line may have had
+        another text when it was proven, and have that again tomorrow: kept is what today's lines prove of other
+        disks."""
+        kept = {p.text for p in self.config.paths_of(self.node) if p.device != device} & self._shared_once
+        self._bumped = self._bumped or kept != self._shared_once
+        self._shared_once = kept
 
     def _on_arbitrated(self, event: Arbitrated) -> None:
         lease = self._covers.get(event.service)

@@ -234,6 +234,7 @@ _RULES: list[Row] = [
         "an operator put the failure aside and froze it",
         None,
         Do.STATUS,
+        Mark.THAW,
     ),
     *_go(
         S.START_READY,
@@ -403,8 +404,7 @@ _RULES: list[Row] = [
         "the stop failed: {why}; parts may be up, so nobody takes it",
         None,
         Do.NOTHING,
-        Mark.UNCLEAN,
-        Mark.THAW,
+        Mark.UNCLEAN,  # what was to end frozen does so after a boot
     ),
     # ------------------------------------------------------------------ what the controller says
     *_go(S.STARTED, T.FOUND_UP, S.STARTED, "its controller says that it is up: adopted"),
@@ -466,10 +466,10 @@ _RULES: list[Row] = [
     *_go(S.STOPPED, T.FOUND_UNKNOWN, S.STOPPED, "its controller does not tell ({why})"),
     # ------------------------------------------------------------------ boot, restart, leave
     *_go(
-        S.STOPPING,
+        (S.STOPPING, S.STOP_FAILED),
         T.BOOT,
         S.FROZEN_STOP,
-        "the machine booted: it was being stopped, to end frozen",
+        "the machine booted: it was to be stopped and frozen",
         Guard.FREEZE,
         Do.NOTHING,
         Mark.CLEAN,
@@ -560,7 +560,7 @@ _RULES: list[Row] = [
         Mark.FREEZE,
     ),
     *_go(
-        (S.STARTED, S.STARTING, S.STOP_FAILED, S.START_FAILED),
+        (S.STARTED, S.STARTING, S.START_FAILED),
         T.LAPSE,
         S.STOPPING,
         "{why}: emergency stop",
@@ -569,6 +569,7 @@ _RULES: list[Row] = [
         Mark.UNCLEAN,
         Mark.THAW,
     ),
+    *_go(S.STOP_FAILED, T.LAPSE, S.STOPPING, "{why}: emergency stop", None, Do.STOP, Mark.UNCLEAN),
     *_go(S.STOPPING, T.LAPSE, S.STOPPING, "{why}: emergency stop", None, Do.STOP),
     *_go(S.STOPPED, T.LAPSE, S.STOPPING, "{why}: emergency stop, for parts may be up", None, Do.STOP),
     *_go(

@@ -424,7 +424,8 @@ class Nmond:
         self._configuration = new
         self._ear.told(self.machine, "configuration taken over")
         self._ear.reloaded(self.machine)
-        self.machine.disturbed = self.machine.agenda.now  # a deadline of the new one may have passed already
+        # A deadline of the new one may have passed already.
+        self.machine.disturbed = self.machine.agenda.now + self.machine.lateness
         self._turn(ConfigChanged(new.cluster))
         if not self._ended:
             self._open_lines()
