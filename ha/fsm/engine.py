@@ -227,8 +227,9 @@ class Engine(Hearing):
         for name, old in self._undo.items():
             if old.job is not None:
                 # Its end may be what could not be persisted: nobody is pressed meanwhile, nor asked again at once.
-                later = max(old.job.deadline, now + 2 * RETRY_S)
-                old = replace(old, job=replace(old.job, deadline=later))
+                later, left = max(old.job.deadline, now + 2 * RETRY_S), self.services[name].job
+                over = old.job.over or left is None or left.id != old.job.id
+                old = replace(old, job=replace(old.job, deadline=later, over=over))
             self.services[name] = old
             self._track(name)
             self._wakes[name] = now + RETRY_S

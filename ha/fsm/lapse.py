@@ -92,7 +92,7 @@ class Lapses(Conduct):
             self._put(name, replace(service, job=replace(job, deadline=limit)))
             self._note(NoteKind.ALERT, name, f"{why} while its stop script runs: it has {limit - now:.3f} s more")
             return
-        if job is not None and job.killed < 2:
+        if job is not None and job.killed < 2 and not job.over:
             self._kills.append(KillScript(name, job.id, force=True))
             deadline = now + service.config.kill_grace
             self._put(name, replace(service, job=replace(job, killed=2, deadline=deadline)))
@@ -157,5 +157,6 @@ class Lapses(Conduct):
         service = self.services[name]
         if service.lapsed_at is None or service.state is not State.STOPPING:
             return False
+        self._lapsing[name] = None
         self._trigger(name, Trigger.LAPSE, now, why="the killed script has ended")
         return True

@@ -26,6 +26,8 @@ class Job:
     """When the next harder measure is taken: SIGTERM, SIGKILL, given up."""
     killed: int = 0
     """Measures taken: 0 none, 1 SIGTERM, 2 SIGKILL, 3 given up: it cannot be killed, and nothing runs beside it."""
+    over: bool = False
+    """It has ended, which could not be put on record: its end comes again soon."""
 
 
 @dataclass(frozen=True, slots=True)

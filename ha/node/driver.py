@@ -9,7 +9,7 @@ then it waits until the engine has been told.
 """
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, Protocol
 
 from ha.fsm.config import PathId
@@ -240,7 +240,7 @@ class Driver:
             world.self_fence(effects.self_fence)
         for order in effects.kill:
             world.kill(order)
-        if (effects.persist or effects.incarnation) and not self._persisted(event, effects.urgent):
+        if (effects.persist or effects.incarnation) and not self._persisted(event, effects):
             self.deadline = self.engine.next_deadline()
             return
         if effects.guard is not None:
@@ -265,7 +265,7 @@ class Driver:
             self._left = True
             world.left()
 
-    def _persisted(self, event: Event | None, urgent: bool) -> bool:
+    def _persisted(self, event: Event | None, effects: Effects) -> bool:
         """Whether the step goes on."""
         try:
             self._world.persist(self.engine.record())
@@ -275,23 +275,26 @@ class Driver:
             self.persist_failures += 1
             self.trouble = error.strerror or str(error)
             now = self._clock()
-            if urgent:
+            if effects.urgent:
                 self.engine.unsaved(now)
                 return True
             self.engine.rollback(now)
-            self._later(event, now)
+            self._later(event, effects.notes, now)
             return False
         self.trouble = ""
         return True
 
-    def _later(self, event: Event, now: float) -> None:
+    def _later(self, event: Event, notes: Iterable[Note], now: float) -> None:
         match event:
             case Command(id=name, service=service):
                 text = f"nothing was done: the state of record cannot be written ({self.trouble})"
                 self._world.answer(Reply(name, service, False, text))
             case Tick() | MessageReceived() | News():
-                # The engine has heard the message, and looks at the services of the step again by itself.
-                pass
+                # The engine has heard the message, and looks at the services of the step again by itself. Who was heard
+                # or fell silent is not taken back, nor found again.
+                for note in notes:
+                    if not note.service:
+                        self._world.tell(note)
             case _:
                 self._again.append(event)
                 self._again_at = now + RETRY_S

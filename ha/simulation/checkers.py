@@ -365,7 +365,8 @@ class Checkers:
             self.violation(text, machine.name)
         awake = now - machine.awoke
         period = self._period_of(machine)
-        if machine.lapse > _STALL_PERIODS * period + _STALL_S + TICK_S and awake < limit / 2 - TICK_S:
+        told = self._reloaded.get(machine.name, 0.0) < machine.awoke  # it listens for half of what T was then
+        if told and machine.lapse > _STALL_PERIODS * period + _STALL_S + TICK_S and awake < limit / 2 - TICK_S:
             text = f"takes {other} for silent {awake:.3f} s after it was not scheduled itself for {machine.lapse:.3f} s"
             self.violation(text, machine.name)
         undisturbed = max(machine.disturbed, self._reloaded.get(machine.name, 0.0)) < known.at < now

@@ -58,8 +58,8 @@ class Leases:
         """By node and service number: when the newest message was sent that the disk has, and a look came after."""
         self._acked: dict[tuple[str, str], float] = {}
         """When the newest message of the first was sent that the second has said it saw."""
-        self._frozen: dict[tuple[str, int], float] = {}
-        """By node and service number: when it first said FROZEN_START, which it has said since."""
+        self._frozen: dict[tuple[str, str], float] = {}
+        """By node and service: when it first said FROZEN_START, which it has said since."""
         self._looks: dict[tuple[str, PathId], float] = {}
         """When the last look of a node at this slot was begun that succeeded, in the life of its nmond."""
         self._ever: dict[tuple[str, PathId], float] = {}
@@ -105,13 +105,14 @@ class Leases:
 
     def says(self, machine: Machine, message: Heartbeat) -> None:
         """``message`` says something else of the services than the one before."""
-        frozen = {entry.id for entry in message.services if entry.state is State.FROZEN_START}
+        names = {config.id: name for name, config in self._config_of(machine).services.items()}
         for entry in message.services:
             key = (machine.name, entry.id)
-            if entry.id not in frozen:
-                self._frozen.pop(key, None)
+            named = (machine.name, names.get(entry.id, ""))
+            if entry.state is State.FROZEN_START:
+                self._frozen.setdefault(named, self._agenda.now)
             else:
-                self._frozen.setdefault(key, self._agenda.now)
+                self._frozen.pop(named, None)
             if entry.state is not State.START_READY:
                 self._claims.pop(key, None)
             elif self._claims.get(key, (0, None))[0] != entry.generation:
@@ -309,5 +310,9 @@ class Leases:
         self._agenda.at(due, lambda: self._watch(machine, service))
 
     def _known_frozen(self, machine: Machine, config: ServiceConfig) -> bool:
-        since = self._frozen.get((machine.name, config.id))
-        return since is not None and self.renewed(machine, config) >= since
+        """The others have said that they know of it, or it is on the disk: whoever takes over looks there first."""
+        since = self._frozen.get((machine.name, config.name))
+        if since is None:
+            return False
+        stored = any(sent >= since for _, sent in self._stored.get(machine.name, ()))
+        return stored or self.renewed(machine, config) >= since
