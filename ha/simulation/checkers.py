@@ -223,7 +223,8 @@ class Checkers:
                 if asked is not None and asked.command.action is Action.STOP and not asked.finals:
                     place = (machine.name, note.service)
                     # One that died with the nmond that it was typed to was begun by that one, or has not been heard.
-                    heard = not asked.gone and asked.life == machine.lives
+                    # And one that waits unread has not withdrawn a claim: a lapse has.
+                    heard = not asked.gone and asked.life == machine.lives and note.source is State.STOPPING
                     if heard or place in self._told_to_stop or note.by != "ezha":
                         self._stopped[place] = machine.agenda.now
             if note.dest is State.STOPPING and note.by != "ezha":

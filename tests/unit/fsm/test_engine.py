@@ -682,6 +682,18 @@ def test_a_leftover_script_is_waited_for_and_nothing_is_started_beside_it():
     assert host.state() is S.STARTED
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_freeze_is_not_lost_by_a_stop_that_fails_and_a_boot(asked: bool):
+    cluster = Cluster(None, {"node1": S.STARTED, "node2": S.FROZEN_STOP})
+    cluster.end("node1")
+    cluster.ask("node1", Action.FREEZE_STOP if asked else Action.STOP)
+    assert cluster.end("node1", code=1) is ScriptKind.STOP
+    assert cluster.hosts["node1"].state() is S.STOP_FAILED
+    host = cluster.restart("node1", boot=True)
+    assert host.state() is (S.FROZEN_STOP if asked else S.STOPPED)
+    assert not host.engine.services["web"].record.freeze
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

@@ -8,11 +8,13 @@ from ha.fsm import evidence, timing
 from ha.fsm.events import (
     Arbitrated,
     Command,
+    ConfigChanged,
     ConfirmDown,
     Ended,
     Fenced,
     Guarded,
     Leave,
+    OwnSlot,
     ScriptEnded,
     SlotRead,
     SlotView,
@@ -20,7 +22,7 @@ from ha.fsm.events import (
 from ha.fsm.lapse import Lapses
 from ha.fsm.lease import FOREVER
 from ha.fsm.standing import Standings
-from ha.fsm.states import Action, Promise, State
+from ha.fsm.states import Action, Promise, ScriptKind, State
 from ha.fsm.timing import DRIFT, Timing
 from tests.unit.fsm.cluster import Cluster, T, config
 
@@ -284,6 +286,42 @@ def test_a_disk_that_was_not_proven_is_not_proven_by_what_was_written_there_mean
         cluster.restart("node2", boot=True)
         assert watch(cluster, 2 * T)[-1][1][1] == "STOPPED"
     assert "not proven to be shared" in cluster.hosts["node2"].engine.waits_for("web", cluster.now)
+
+
+def test_a_disk_is_doubted_whatever_its_line_says_just_now():
+    """A line that had another timeout for a while: a private disk that came meanwhile is not the shared one later."""
+    cluster = leased()
+    text = cluster.config.paths_of("node1")[1].text
+    assert text in cluster.hosts["node1"].disk.shared
+    slower = replace(
+        cluster.config,
+        paths=tuple(replace(p, text=p.text + " slower") if p.device else p for p in cluster.config.paths),
+    )
+    cluster.feed("node1", ConfigChanged(slower))
+    cluster.feed("node1", OwnSlot(1, None))
+    assert cluster.hosts["node1"].disk.shared == ()
+
+
+def test_a_script_whose_end_could_not_be_written_is_not_signalled_by_a_lapse():
+    cluster = Cluster(config(paths=1, protection="disk"))
+    cluster.run(2.5)
+    cluster.ask("node1", Action.UNFREEZE)
+    host = cluster.hosts["node1"]
+    while ScriptKind.START not in (kinds := [j.kind for j in host.jobs.values()]):
+        if kinds:
+            cluster.end("node1")
+        cluster.run(0.1, scripts=False)
+    host.disk_full = True
+    ended = ScriptEnded("web", host.jobs.popitem()[0], Ended.EXITED)
+    cluster.feed("node1", ended)
+    assert host.state() is S.STARTING
+    cut_networks(cluster)
+    cut_disk(cluster, *NODES)
+    while host.state() is not S.STOPPING:
+        cluster.run(0.1, scripts=False)
+    assert not host.killed
+    cluster.feed("node1", ended)  # the driver tells it again, and the emergency stop does not wait for the disk
+    assert [j.kind for j in host.jobs.values()] == [ScriptKind.STOP]
 
 
 @pytest.mark.parametrize(("code", "abandoned"), [(0, []), (1, ["web is STOP_FAILED"])])

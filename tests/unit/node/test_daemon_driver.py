@@ -83,6 +83,7 @@ class FakeWorld:
     def __init__(self) -> None:
         self.did: list[str] = []
         self.replies: list[Reply] = []
+        self.told: list[Note] = []
         self.full = False
 
     def self_fence(self, why: str) -> None:
@@ -116,6 +117,7 @@ class FakeWorld:
 
     def tell(self, note: Note) -> None:
         self.did.append("tell")
+        self.told.append(note)
 
     def answer(self, reply: Reply) -> None:
         self.did.append("answer")
@@ -181,6 +183,17 @@ def test_what_cannot_be_persisted_is_not_sent_nor_run_nor_told(
     assert world.did == ["self_fence", "kill", "persist"]
     assert engine.rolled_back == 1
     assert driver.trouble == "No space left on device"
+
+
+@pytest.mark.parametrize(("event", "told"), [(Tick(), ["silent"]), (ENDED, [])])
+def test_who_fell_silent_is_told_though_the_step_is_taken_back(
+    driver: Driver, engine: FakeEngine, world: FakeWorld, event: Event, told: list[str]
+) -> None:
+    """The engine does not find it again; what it decided it does, and so it does of an event that comes again."""
+    notes = (Note(NoteKind.PEER, "", "silent"), Note(NoteKind.TRANSITION, "web", "claimed"))
+    engine.effects, world.full = lambda event: Effects(persist=PERSIST, notes=notes), True
+    driver._step(event)
+    assert [note.text for note in world.told] == told
 
 
 def test_the_end_of_a_script_that_could_not_be_persisted_is_tried_again_after_a_second(
