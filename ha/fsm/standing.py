@@ -57,8 +57,10 @@ class Standings(Ledger):
         """By own line: our newest sequence number when it was opened last. Acknowledged later ones prove it shared."""
         self._shared_once: set[str] = set()
         """Lines, as text, where a peer once acknowledged a block: with our last message found there, proven again."""
-        self._mixed: dict[int, None] = {}
-        """Own lines that were another disk for a while in this incarnation."""
+        self._opened: dict[tuple[str, str], None] = {}
+        """Own lines that this incarnation has opened, also those that are not configured any more."""
+        self._mixed: dict[tuple[str, str], None] = {}
+        """Those of them that were another disk for a while."""
         self._before = 0
         """Counter of our incarnation before this one."""
         self._devices: frozenset[str] = frozenset()
@@ -145,7 +147,6 @@ class Standings(Ledger):
         moved = {index: places[line] for index, line in enumerate(self._lines) if line in places}
         self._lines = lines
         self._shared = {moved[i]: None for i in self._shared if i in moved}
-        self._mixed = {moved[i]: None for i in self._mixed if i in moved}
         self._unproven_until = {moved[i]: seq for i, seq in self._unproven_until.items() if i in moved}
         self.outgoing.confirmed = {moved[i]: told for i, told in self.outgoing.confirmed.items() if i in moved}
         self._see_devices()
@@ -186,7 +187,8 @@ class Standings(Ledger):
             "unproven": [[index, seq] for index, seq in self._unproven_until.items()],
             "before": self._before,
             "shared_once": sorted(self._shared_once),
-            "mixed": list(self._mixed),
+            "opened": [list(line) for line in self._opened],
+            "mixed": [list(line) for line in self._mixed],
             "ending": list(self._ending),
             "fencing": {node: list(again) for node, again in self._fencing.items()},
             "hard_at": dict(self._hard_at),
@@ -217,7 +219,8 @@ class Standings(Ledger):
         self._before = int(plain["before"])
         self._shared_once = set(plain["shared_once"])
         self._lines = tuple((str(each[0]), str(each[1])) if each is not None else None for each in plain["lines"])
-        self._mixed = {int(index): None for index in plain["mixed"]}
+        self._opened = {(str(kind), str(label)): None for kind, label in plain["opened"]}
+        self._mixed = {(str(kind), str(label)): None for kind, label in plain["mixed"]}
         self._ending = {str(name): None for name in plain["ending"]}
         self._fencing = {str(node): (float(at), int(tries)) for node, (at, tries) in plain["fencing"].items()}
         self._hard_at = {str(name): float(at) for name, at in plain["hard_at"].items()}
@@ -286,14 +289,18 @@ class Standings(Ledger):
         own = self.config.paths_of(self.node)
         if event.index >= len(own):
             return
-        index, found = event.index, event.found
-        if index in self._shared:
-            if found == self.incarnation and event.seq >= self.outgoing.newest(index):
-                return
+        index, found, line = event.index, event.found, self._lines[event.index]
+        if line is None:
+            return
+        ours = found == self.incarnation and event.seq >= self.outgoing.newest(index)
+        if ours and index in self._shared:
+            return
+        if line in self._opened and not ours:
             # It is another disk than the one that this incarnation wrote to: there may be two, and what is found at the
             # next start tells nothing of which it is.
-            self._mixed[index] = None
+            self._mixed[line] = None
             self._doubt(own[index].device)
+        self._opened[line] = None
         self.outgoing.confirmed.pop(index, None)
         self._unproven_until[index] = self.seq
         last = found is not None and found.counter == self._before
@@ -339,7 +346,7 @@ class Standings(Ledger):
                 continue
             self._shared[index] = None
             self._see_devices()
-            if own[index].text not in self._shared_once and index not in self._mixed:
+            if own[index].text not in self._shared_once and self._lines[index] not in self._mixed:
                 self._shared_once.add(own[index].text)
                 self._bumped = True  # written with the record, so that the next incarnation knows
 

@@ -521,7 +521,7 @@ _RULES: list[Row] = [
     # ------------------------------------------------------------------ the lease
     *_go(S.START_READY, T.LAPSE, S.STOPPED, "claim withdrawn: {why}", None, Do.NOTHING, Mark.THAW),
     *_go(
-        (S.STARTED, S.STARTING, S.STOP_FAILED, S.START_FAILED, S.STOPPED),
+        (S.STARTED, S.STARTING, S.STOPPING, S.STOP_FAILED, S.START_FAILED, S.STOPPED),
         T.LAPSE,
         S.STOPPING,
         "{why}; its running script is killed first",

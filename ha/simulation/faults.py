@@ -173,12 +173,14 @@ class Faults:
         return lambda: machine.agents.remove(shape)
 
     def _slow(self, machine: Machine, node: str, seconds: str) -> Undo:
-        def become(lateness: float) -> None:
-            machine.disturbed = machine.agenda.now + machine.lateness  # what is on its way is late yet
-            machine.lateness = lateness
+        def change(become: Callable[[float], None]) -> None:
+            # What is on its way is late yet.
+            machine.disturbed = max(machine.disturbed, machine.agenda.now + machine.lateness)
+            become(float(seconds))
+            machine.lateness = max(machine.late, default=0.0)
 
-        become(float(seconds))
-        return lambda: become(0.0)
+        change(machine.late.append)
+        return lambda: change(machine.late.remove)
 
     def _step_clock(self, machine: Machine, node: str, seconds: str) -> None:
         machine.clock.step += float(seconds)

@@ -157,7 +157,9 @@ class Machine:
         """How scripts that begin now misbehave: the last word counts."""
         self.lives = 0
         self.lateness = 0.0
-        """nmond is scheduled up to so many seconds late."""
+        """nmond is scheduled up to so many seconds late: the most of what ``late`` says."""
+        self.late: list[float] = []
+        """One entry a fault that is in force."""
         self.disturbed = 0.0
         """True time at which nmond was last known not to have been scheduled."""
         self.lapse = 0.0

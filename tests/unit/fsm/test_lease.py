@@ -21,6 +21,7 @@ from ha.fsm.events import (
 )
 from ha.fsm.lapse import Lapses
 from ha.fsm.lease import FOREVER
+from ha.fsm.service import ORPHAN
 from ha.fsm.standing import Standings
 from ha.fsm.states import Action, Promise, ScriptKind, State
 from ha.fsm.timing import DRIFT, Timing
@@ -343,6 +344,18 @@ def test_nmond_that_comes_back_after_its_lease_stops_what_it_finds():
     cluster.now += 2.0
     cluster.restart("node1", lease_until=cluster.now - 0.1)
     assert cluster.states()[0] == "STOPPING"
+
+
+def test_nmond_that_comes_back_in_an_emergency_stop_kills_the_start_script_that_it_finds():
+    """The nmond before it had that killed, too, and died before its end; the stop was not begun."""
+    cluster = leased()
+    (record,) = cluster.hosts["node1"].disk.services
+    disk = replace(cluster.hosts["node1"].disk, services=(replace(record, state=S.STOPPING, unclean=True),))
+    cluster.now += T
+    host = cluster.boot("node1", disk, boot=False, orphans={"web": ScriptKind.START})
+    assert host.state() is S.STOPPING and host.killed == [(ORPHAN, True)] and not host.jobs
+    cluster.feed("node1", ScriptEnded("web", ORPHAN, Ended.KILLED, 9))
+    assert [j.kind for j in host.jobs.values()] == [ScriptKind.STOP]
 
 
 def test_nmond_that_comes_back_within_its_lease_adopts_what_it_finds():
