@@ -16,8 +16,10 @@ from ha.fsm.lapse import Lapses
 from ha.fsm.lease import Outgoing
 from ha.fsm.message import ServiceEntry
 from ha.fsm.peers import Peer
+from ha.fsm.record import ServiceRecord
+from ha.fsm.service import Service
 from ha.fsm.standing import Standings
-from ha.fsm.table import Trigger
+from ha.fsm.table import Row, Trigger
 from ha.simulation.history import run
 from ha.simulation.plan import Plan, parse_plan
 from ha.simulation.settings import Setting
@@ -90,6 +92,37 @@ def _what_this_life_writes_proves_the_disk_to_the_next(patch: Patch) -> None:
     patch.setattr(Standings, "_doubt", lambda self, line: None)
 
 
+def _only_the_text_of_the_line_is_doubted(patch: Patch) -> None:
+    def doubt(self: Standings, device: str) -> None:
+        texts = {p.text for p in self.config.paths_of(self.node) if p.device == device}
+        self._bumped = self._bumped or bool(texts & self._shared_once)
+        self._shared_once -= texts
+
+    patch.setattr(Standings, "_doubt", doubt)
+
+
+def _a_failed_stop_ends_a_freeze(patch: Patch) -> None:
+    marked = Conduct._marked
+
+    def thawed(self: Conduct, service: Service, row: Row, target: str) -> ServiceRecord:
+        record = marked(self, service, row, target)
+        return replace(record, freeze=False) if row.trigger is Trigger.STOP_ERROR else record
+
+    patch.setattr(Conduct, "_marked", thawed)
+
+
+def _an_end_that_was_not_written_is_forgotten(patch: Patch) -> None:
+    rollback = Engine.rollback
+
+    def back(self: Engine, now: float) -> None:
+        rollback(self, now)
+        for name, service in self.services.items():
+            if service.job is not None:
+                self.services[name] = replace(service, job=replace(service.job, over=False))
+
+    patch.setattr(Engine, "rollback", back)
+
+
 def _fenced_for_ever(patch: Patch) -> None:
     patch.setattr(Standings, "_forget_fenced", lambda self: None)
 
@@ -103,6 +136,9 @@ GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "fenced-before-the-boot": (_fenced_for_ever, "physically up on"),
     "another-disk-under-its-name": (_any_message_of_this_life_proves_the_disk, "physically up on"),
     "its-own-message-on-its-own-disk": (_what_this_life_writes_proves_the_disk_to_the_next, "starts without a lease"),
+    "another-disk-while-the-line-differs": (_only_the_text_of_the_line_is_doubted, "starts without a lease"),
+    "frozen-before-the-stop-failed": (_a_failed_stop_ends_a_freeze, "starts where it is frozen"),
+    "ended-while-the-disk-was-full": (_an_end_that_was_not_written_is_forgotten, "signals a script that ended"),
     "beside-a-left-over-script": (_beside_what_is_left, "two scripts of"),
 }
 
