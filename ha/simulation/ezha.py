@@ -245,6 +245,9 @@ class Nmond:
         except CrashError:
             machine.kill()
             return
+        except Exception as error:  # noqa: BLE001 (as in a turn)
+            self._fails(error)
+            return
         self._open_lines()
         cluster = self._configuration.cluster
         for line in self._configuration.lines:
@@ -481,12 +484,15 @@ class Nmond:
             self.machine.kill()
             return
         except Exception as error:  # noqa: BLE001 (whatever it is: nmond died of it, and that is a finding)
-            self._ear.violation(f"nmond fails: {type(error).__name__}: {error}", self.machine.name)
-            self.machine.kill()
+            self._fails(error)
             return
         if driver.late_max:
             self._ear.lateness(self.machine, driver.take_late())
         self._arm()
+
+    def _fails(self, error: Exception) -> None:
+        self._ear.violation(f"nmond fails: {type(error).__name__}: {error}", self.machine.name)
+        self.machine.kill()
 
     def _arm(self) -> None:
         """Come back when the engine wants to."""

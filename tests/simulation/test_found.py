@@ -10,7 +10,7 @@ from ha.fsm import evidence
 from ha.fsm.commands import Commands
 from ha.fsm.conduct import Conduct
 from ha.fsm.engine import Engine
-from ha.fsm.events import SlotRead, SlotView
+from ha.fsm.events import OwnSlot, SlotRead, SlotView
 from ha.fsm.evidence import Terms, Verdict
 from ha.fsm.lapse import Lapses
 from ha.fsm.lease import Outgoing
@@ -101,6 +101,17 @@ def _only_the_text_of_the_line_is_doubted(patch: Patch) -> None:
     patch.setattr(Standings, "_doubt", doubt)
 
 
+def _what_was_opened_unproven_is_forgotten(patch: Patch) -> None:
+    opened = Standings._on_own_slot
+
+    def first(self: Standings, event: OwnSlot) -> None:
+        if event.index not in self._shared:
+            self._opened.clear()
+        opened(self, event)
+
+    patch.setattr(Standings, "_on_own_slot", first)
+
+
 def _a_failed_stop_ends_a_freeze(patch: Patch) -> None:
     marked = Conduct._marked
 
@@ -137,6 +148,7 @@ GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "another-disk-under-its-name": (_any_message_of_this_life_proves_the_disk, "physically up on"),
     "its-own-message-on-its-own-disk": (_what_this_life_writes_proves_the_disk_to_the_next, "starts without a lease"),
     "another-disk-while-the-line-differs": (_only_the_text_of_the_line_is_doubted, "starts without a lease"),
+    "two-disks-in-one-life": (_what_was_opened_unproven_is_forgotten, "starts without a lease"),
     "frozen-before-the-stop-failed": (_a_failed_stop_ends_a_freeze, "starts where it is frozen"),
     "ended-while-the-disk-was-full": (_an_end_that_was_not_written_is_forgotten, "signals a script that ended"),
     "beside-a-left-over-script": (_beside_what_is_left, "two scripts of"),
