@@ -173,6 +173,8 @@ class Nmond:
         self._listeners: list[Listener] = []
         self.driver: Driver
         self._deaf_until = 0.0
+        self._private: set[tuple[PathId, float]] = set()
+        """Looks at a disk that only this node sees: slot and beginning."""
         self._crash_in = 0
         """nmond dies at its so-manieth effect from now on; 0: it does not."""
         self.refused: Counter[str] = Counter()
@@ -324,6 +326,9 @@ class Nmond:
 
     def _show(self, path: PathId, data: bytes, begun: float, view: SlotView) -> bool:
         """``Listener.taken``."""
+        name = self.machine.name
+        if any(disk.of(name).other for disk in self._disks.values()):
+            self._private.add((path, begun))  # by the time that nmond hears of it, the shared one may be back
         return self.machine.look(path, data, begun, view)
 
     def looked(self, path: PathId, data: bytes, at: float, begun: float, view: SlotView) -> None:
@@ -338,8 +343,7 @@ class Nmond:
                 self._hear(path, message, when)
                 self.driver.post(MessageReceived(message, path, at))
         if view not in (SlotView.FOREIGN, SlotView.FAILED):
-            name = self.machine.name
-            if not any(disk.of(name).other for disk in self._disks.values()):
+            if (path, begun) not in self._private:
                 self._ear.looked(self.machine, path, when)
         self._turn(SlotRead(path, begun, view))
 

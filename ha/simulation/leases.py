@@ -60,6 +60,8 @@ class Leases:
         """When the newest message of the first was sent that the second has said it saw."""
         self._frozen: dict[tuple[str, str], float] = {}
         """By node and service: when it first said FROZEN_START, which it has said since."""
+        self._thawed: dict[tuple[str, str], float] = {}
+        """When it said so no more: without a lease it is stopped from then on, in as much time as after a lapse."""
         self._looks: dict[tuple[str, PathId], float] = {}
         """When the last look of a node at this slot was begun that succeeded, in the life of its nmond."""
         self._ever: dict[tuple[str, PathId], float] = {}
@@ -111,8 +113,8 @@ class Leases:
             named = (machine.name, names.get(entry.id, ""))
             if entry.state is State.FROZEN_START:
                 self._frozen.setdefault(named, self._agenda.now)
-            else:
-                self._frozen.pop(named, None)
+            elif self._frozen.pop(named, None) is not None:
+                self._thawed[named] = self._agenda.now
             if entry.state is not State.START_READY:
                 self._claims.pop(key, None)
             elif self._claims.get(key, (0, None))[0] != entry.generation:
@@ -298,7 +300,8 @@ class Leases:
             self._watched.discard((machine.name, service))
             return
         now, timeout = self._agenda.now, self._timeout(machine, config)
-        due = max(self.renewed(machine, config), machine.resumed) + _ENDED * timeout + TICK_S
+        thawed = self._thawed.get((machine.name, service), NEVER)
+        due = max(self.renewed(machine, config), machine.resumed, thawed) + _ENDED * timeout + TICK_S
         excused = machine.suspended or self._known_frozen(machine, config)
         if excused or (now >= due and (self._unsettled(machine) or self.excuse(machine, service))):
             due = now + timeout
