@@ -342,9 +342,8 @@ class Nmond:
             else:
                 self._hear(path, message, when)
                 self.driver.post(MessageReceived(message, path, at))
-        if view not in (SlotView.FOREIGN, SlotView.FAILED):
-            if (path, begun) not in self._private:
-                self._ear.looked(self.machine, path, when)
+        if view not in (SlotView.FOREIGN, SlotView.FAILED) and (path, begun) not in self._private:
+            self._ear.looked(self.machine, path, when)
         self._turn(SlotRead(path, begun, view))
 
     @property
