@@ -84,11 +84,11 @@ class Claims(Lapses):
 
     def _consider_settling(self, name: str, service: Service, now: float) -> None:
         """Rule 2: go ahead once every other node has seen the claim and does not claim or hold, or is silent."""
-        if service.claim_seq == 0:
-            self._send_now = True
-            return
         if any(original.is_original(peer) for peer in self._others(service)):
-            self._look_twice(name, service, now)
+            if service.claim_seq:
+                self._look_twice(name, service, now)
+            else:
+                self._send_now = True
             return
         verdicts = self._verdicts(service, service.claim_seq, now)
         for peer, verdict in zip(self._others(service), verdicts, strict=True):
@@ -101,6 +101,9 @@ class Claims(Lapses):
             elif verdict.standing in (Standing.HOLDS, Standing.UNEQUAL):
                 self._yield(name, verdict.text, verdicts, now)
                 return
+        if service.claim_seq == 0:
+            self._send_now = True
+            return
         if self.no_standing(name):
             return
         if not all(v.clear for v in verdicts):
