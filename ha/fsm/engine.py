@@ -246,7 +246,7 @@ class Engine(Hearing):
         """All that must outlive nmond."""
         known = tuple(s.record for s in self.services.values())
         down = tuple((p.name, *p.down_at_seq, p.down) for p in self.peers.values() if p.down)
-        shared = tuple(sorted(self._shared_once))
+        shared = tuple(sorted(self._shared_now))
         last = (last_heard(p.name, p.newest, p.before) for p in self.peers.values() if not original.is_original(p))
         heard = tuple(each for each in last if each is not None)
         return NodeRecord(self.incarnation.counter, (*known, *self._strays.values()), self._lost, shared, down, heard)

@@ -56,7 +56,11 @@ class Standings(Ledger):
         self._unproven_until: dict[int, int] = {}
         """By own line: our newest sequence number when it was opened last. Acknowledged later ones prove it shared."""
         self._shared_once: set[str] = set()
-        """Lines, as text, where a peer once acknowledged a block: with our last message found there, proven again."""
+        """Lines, as text, that the incarnation before this one knew to be shared: with its last message found there,
+        they are proven again."""
+        self._shared_now: set[str] = set()
+        """The same of this one, for the next: on record once it has opened them, and not before. What it writes before
+        that may be on another disk, and would prove that to whoever comes after an early death."""
         self._opened: dict[tuple[str, str], None] = {}
         """Own lines that this incarnation has opened, also those that are not configured any more."""
         self._mixed: dict[tuple[str, str], None] = {}
@@ -187,6 +191,7 @@ class Standings(Ledger):
             "unproven": [[index, seq] for index, seq in self._unproven_until.items()],
             "before": self._before,
             "shared_once": sorted(self._shared_once),
+            "shared_now": sorted(self._shared_now),
             "opened": [list(line) for line in self._opened],
             "mixed": [list(line) for line in self._mixed],
             "ending": list(self._ending),
@@ -217,7 +222,7 @@ class Standings(Ledger):
         self._shared = {int(index): None for index in plain["shared"]}
         self._unproven_until = {int(index): int(seq) for index, seq in plain["unproven"]}
         self._before = int(plain["before"])
-        self._shared_once = set(plain["shared_once"])
+        self._shared_once, self._shared_now = set(plain["shared_once"]), set(plain["shared_now"])
         self._lines = tuple((str(each[0]), str(each[1])) if each is not None else None for each in plain["lines"])
         self._opened = {(str(kind), str(label)): None for kind, label in plain["opened"]}
         self._mixed = {(str(kind), str(label)): None for kind, label in plain["mixed"]}
@@ -306,6 +311,7 @@ class Standings(Ledger):
         last = found is not None and found.counter == self._before
         if last and own[index].text in self._shared_once:
             self._shared[index] = None
+            self._put_on_record(index)
         else:
             # Maybe a disk of our own under the shared one's name: the next incarnation will find there what this one
             # writes, and is not to take that for a proof.
@@ -317,9 +323,16 @@ class Standings(Ledger):
         """Only a peer proves it again, to a later incarnation as to this one: so that is on record. A line may have had
         another text when it was proven, and have that again tomorrow: kept is what today's lines prove of other
         disks."""
-        kept = {p.text for p in self.config.paths_of(self.node) if p.device != device} & self._shared_once
-        self._bumped = self._bumped or kept != self._shared_once
-        self._shared_once = kept
+        kept = {p.text for p in self.config.paths_of(self.node) if p.device != device}
+        self._bumped = self._bumped or not self._shared_now <= kept
+        self._shared_once &= kept
+        self._shared_now &= kept
+
+    def _put_on_record(self, index: int) -> None:
+        text = self.config.paths_of(self.node)[index].text
+        if text not in self._shared_now and self._lines[index] not in self._mixed:
+            self._shared_now.add(text)
+            self._bumped = True  # written with the record, so that the next incarnation knows
 
     def _on_arbitrated(self, event: Arbitrated) -> None:
         lease = self._covers.get(event.service)
@@ -346,9 +359,7 @@ class Standings(Ledger):
                 continue
             self._shared[index] = None
             self._see_devices()
-            if own[index].text not in self._shared_once and self._lines[index] not in self._mixed:
-                self._shared_once.add(own[index].text)
-                self._bumped = True  # written with the record, so that the next incarnation knows
+            self._put_on_record(index)
 
     # ------------------------------------------------------------------------------------------ what holds
 

@@ -252,6 +252,7 @@ class _Telling:
             bool(engine._shared),
             DISK in engine._unproven_until,
             bool(engine._shared_once),
+            bool(engine._shared_now),
             self._until(engine.next_send),
             overdue and self._age(engine.last_step),
             tuple([self._until(at) for _, at in engine.wakes]),

@@ -266,7 +266,7 @@ class Machine:
         if self.halted:
             return
         self.buffering = 0
-        self.disturbed = self.agenda.now
+        self.disturbed = max(self.disturbed, self.agenda.now)
         if self.clock.standing:
             self.clock.go(self.agenda.now)
         if self.suspended:
@@ -316,7 +316,7 @@ class Machine:
         orphans = {service: running[-1].kind for service, running in self.scripts.items() if running}
         self.lives += 1
         self.wanted = False
-        self.disturbed = self.agenda.now
+        self.disturbed = max(self.disturbed, self.agenda.now)
         self.lapse, self._ceased = 0.0, None
         self.program = self._make(self)
         self.program.start(boot, orphans)
@@ -375,7 +375,7 @@ class Machine:
     def _resume(self) -> None:
         if not self.scheduled:
             return
-        self.disturbed = self.agenda.now
+        self.disturbed = max(self.disturbed, self.agenda.now)
         if self._ceased is not None:
             self.lapse, self.awoke, self._ceased = self.now() - self._ceased, self.agenda.now, None
         waiting, self._waiting = self._waiting, []

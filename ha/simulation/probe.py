@@ -27,7 +27,9 @@ _COPIED_WITH_LEASES = (
     "_held",
     "_lapsed",
     "_mixed",
+    "_opened",
     "_shared",
+    "_shared_now",
     "_shared_once",
     "_unproven_until",
 )

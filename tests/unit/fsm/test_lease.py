@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ha.fsm import evidence, timing
+from ha.fsm.engine import Engine
 from ha.fsm.events import (
     Arbitrated,
     Command,
@@ -21,6 +22,7 @@ from ha.fsm.events import (
 )
 from ha.fsm.lapse import Lapses
 from ha.fsm.lease import FOREVER
+from ha.fsm.message import Incarnation
 from ha.fsm.service import ORPHAN
 from ha.fsm.standing import Standings
 from ha.fsm.states import Action, Promise, ScriptKind, State
@@ -287,6 +289,18 @@ def test_a_disk_that_was_not_proven_is_not_proven_by_what_was_written_there_mean
         cluster.restart("node2", boot=True)
         assert watch(cluster, 2 * T)[-1][1][1] == "STOPPED"
     assert "not proven to be shared" in cluster.hosts["node2"].engine.waits_for("web", cluster.now)
+
+
+def test_what_is_known_of_a_disk_is_on_record_only_once_it_was_opened():
+    """A message may be written before nmond knows where; were it to die then, the next would take that for a proof."""
+    cluster = leased()
+    before = cluster.hosts["node1"].disk
+    assert before.shared == (cluster.config.paths_of("node1")[1].text,)
+    engine = Engine(cluster.config, "node1", before, Incarnation(9, 9), cluster.now, boot=True)
+    assert engine.start(cluster.now).incarnation
+    assert engine.record().shared == ()
+    engine.handle(OwnSlot(1, Incarnation(before.incarnation, 3), 4), cluster.now)
+    assert engine.record().shared == before.shared
 
 
 def test_a_disk_is_doubted_whatever_its_line_says_just_now():
