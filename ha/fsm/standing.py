@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ha.fsm.config import ClusterConfig
+from ha.fsm.config import ClusterConfig, PathId
 from ha.fsm.events import Arbitrated, FenceNode, OwnSlot, SlotRead, SlotView, Written
 from ha.fsm.evidence import NO_TERMS, Terms
 from ha.fsm.freshness import LastHeard
@@ -61,6 +61,11 @@ class Standings(Ledger):
         self._shared_now: set[str] = set()
         """The same of this one, for the next: on record once it has opened them, and not before. What it writes before
         that may be on another disk, and would prove that to whoever comes after an early death."""
+        self._recalled: dict[int, float] = {}
+        """Own lines where our last message was found, and since when: shared again once another node's block is read
+        beside it, for a disk that only this node sees has none."""
+        self._blocks: set[PathId] = set()
+        """Slots of other nodes in which the last look that showed anything showed a message of theirs."""
         self._opened: dict[tuple[str, str], None] = {}
         """Own lines that this incarnation has opened, also those that are not configured any more."""
         self._mixed: dict[tuple[str, str], None] = {}
@@ -151,6 +156,7 @@ class Standings(Ledger):
         moved = {index: places[line] for index, line in enumerate(self._lines) if line in places}
         self._lines = lines
         self._shared = {moved[i]: None for i in self._shared if i in moved}
+        self._recalled = {moved[i]: at for i, at in self._recalled.items() if i in moved}
         self._unproven_until = {moved[i]: seq for i, seq in self._unproven_until.items() if i in moved}
         self.outgoing.confirmed = {moved[i]: told for i, told in self.outgoing.confirmed.items() if i in moved}
         self._see_devices()
@@ -192,6 +198,8 @@ class Standings(Ledger):
             "before": self._before,
             "shared_once": sorted(self._shared_once),
             "shared_now": sorted(self._shared_now),
+            "recalled": [[index, at] for index, at in self._recalled.items()],
+            "blocks": sorted(self._blocks),
             "opened": [list(line) for line in self._opened],
             "mixed": [list(line) for line in self._mixed],
             "ending": list(self._ending),
@@ -224,6 +232,8 @@ class Standings(Ledger):
         self._before = int(plain["before"])
         self._shared_once, self._shared_now = set(plain["shared_once"]), set(plain["shared_now"])
         self._lines = tuple((str(each[0]), str(each[1])) if each is not None else None for each in plain["lines"])
+        self._recalled = {int(index): float(at) for index, at in plain["recalled"]}
+        self._blocks = {PathId(str(node), int(index)) for node, index in plain["blocks"]}
         self._opened = {(str(kind), str(label)): None for kind, label in plain["opened"]}
         self._mixed = {(str(kind), str(label)): None for kind, label in plain["mixed"]}
         self._ending = {str(name): None for name in plain["ending"]}
@@ -271,6 +281,7 @@ class Standings(Ledger):
             return
         path, before = peer.paths[event.path.index], peer.looked(self._devices)
         peer.verdicts.clear()
+        self._recall(event, path.config.device)
         accepted = path.last is not None and path.last >= event.begun
         if event.view is SlotView.FOREIGN or (event.view is SlotView.NEW and not accepted):
             path.foreign = max(path.foreign, event.begun)
@@ -308,14 +319,19 @@ class Standings(Ledger):
         self._opened[line] = None
         self.outgoing.confirmed.pop(index, None)
         self._unproven_until[index] = self.seq
+        self._recalled.pop(index, None)
         last = found is not None and found.counter == self._before
+        self._shared.pop(index, None)
         if last and own[index].text in self._shared_once:
-            self._shared[index] = None
-            self._put_on_record(index)
+            if any(path.config.device == own[index].device for p in self.peers.values() for path in p.paths):
+                self._recalled[index] = self._last_step
+                self._look = True
+            else:
+                self._shared[index] = None
+                self._put_on_record(index)
         else:
             # Maybe a disk of our own under the shared one's name: the next incarnation will find there what this one
             # writes, and is not to take that for a proof.
-            self._shared.pop(index, None)
             self._doubt(own[index].device)
         self._see_devices()
 
@@ -327,6 +343,21 @@ class Standings(Ledger):
         self._bumped = self._bumped or not self._shared_now <= kept
         self._shared_once &= kept
         self._shared_now &= kept
+
+    def _recall(self, event: SlotRead, device: str) -> None:
+        """Our last message, and beside it, in a look begun since, another node's: it is the disk that it was."""
+        if event.view is SlotView.NEW:
+            self._blocks.add(event.path)
+        elif event.view is not SlotView.SAME:
+            self._blocks.discard(event.path)
+        if not self._recalled or event.path not in self._blocks:
+            return
+        own = self.config.paths_of(self.node)
+        for index in [i for i, at in self._recalled.items() if own[i].device == device and at <= event.begun]:
+            del self._recalled[index]
+            self._shared[index] = None
+            self._put_on_record(index)
+            self._see_devices()
 
     def _put_on_record(self, index: int) -> None:
         text = self.config.paths_of(self.node)[index].text

@@ -253,6 +253,8 @@ class _Telling:
             DISK in engine._unproven_until,
             bool(engine._shared_once),
             bool(engine._shared_now),
+            bool(engine._recalled),
+            tuple(sorted(engine._blocks)),
             self._until(engine.next_send),
             overdue and self._age(engine.last_step),
             tuple([self._until(at) for _, at in engine.wakes]),

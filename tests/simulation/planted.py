@@ -114,9 +114,9 @@ def _no_rollback() -> Iterator[None]:
 def _no_second_try() -> Iterator[None]:
     later = driver.Driver._later
 
-    def forgetful(self: driver.Driver, event: Event, now: float) -> None:
+    def forgetful(self: driver.Driver, event: Event, *rest: Any) -> None:
         if isinstance(event, Command):
-            later(self, event, now)
+            later(self, event, *rest)
 
     with instead(driver.Driver, "_later", forgetful):
         yield

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ha.fsm import evidence, timing
+from ha.fsm.config import PathId
 from ha.fsm.engine import Engine
 from ha.fsm.events import (
     Arbitrated,
@@ -292,7 +293,8 @@ def test_a_disk_that_was_not_proven_is_not_proven_by_what_was_written_there_mean
 
 
 def test_what_is_known_of_a_disk_is_on_record_only_once_it_was_opened():
-    """A message may be written before nmond knows where; were it to die then, the next would take that for a proof."""
+    """And once another node's message was read beside ours: a message may be written before nmond knows where, and were
+    it to die then, or could it write no record, the next would take that for a proof."""
     cluster = leased()
     before = cluster.hosts["node1"].disk
     assert before.shared == (cluster.config.paths_of("node1")[1].text,)
@@ -300,6 +302,14 @@ def test_what_is_known_of_a_disk_is_on_record_only_once_it_was_opened():
     assert engine.start(cluster.now).incarnation
     assert engine.record().shared == ()
     engine.handle(OwnSlot(1, Incarnation(before.incarnation, 3), 4), cluster.now)
+    assert engine.record().shared == ()
+    slot = PathId("node2", 1)
+    engine.handle(SlotRead(slot, cluster.now, SlotView.EMPTY), cluster.now)
+    engine.handle(SlotRead(slot, cluster.now, SlotView.SAME), cluster.now)
+    assert engine.record().shared == (), "nobody else has ever written there: it may be a disk of its own"
+    engine.handle(SlotRead(slot, cluster.now - 1, SlotView.NEW), cluster.now)
+    assert engine.record().shared == (), "that was before it was opened"
+    engine.handle(SlotRead(slot, cluster.now, SlotView.SAME), cluster.now)
     assert engine.record().shared == before.shared
 
 
