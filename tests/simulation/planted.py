@@ -568,9 +568,9 @@ def _answered_twice() -> Iterator[None]:
 def _failed_persist_unanswered() -> Iterator[None]:
     later = driver.Driver._later
 
-    def silent(self: driver.Driver, event: Event, now: float) -> None:
+    def silent(self: driver.Driver, event: Event, *rest: Any) -> None:
         if not isinstance(event, Command):
-            later(self, event, now)
+            later(self, event, *rest)
 
     with instead(driver.Driver, "_later", silent):
         yield

@@ -89,19 +89,38 @@ def _what_is_not_configured_is_not_run(patch: Patch) -> None:
 
 
 def _what_this_life_writes_proves_the_disk_to_the_next(patch: Patch) -> None:
-    patch.setattr(Standings, "_doubt", lambda self, line: None)
+    _our_last_message_is_proof_enough(patch)
+    patch.setattr(Standings, "_doubt", lambda self, device: None)
+
+
+def _our_last_message_is_proof_enough(patch: Patch) -> None:
+    opened = Standings._on_own_slot
+
+    def proven(self: Standings, event: OwnSlot) -> None:
+        opened(self, event)
+        for index in list(self._recalled):
+            del self._recalled[index]
+            self._shared[index] = None
+            self._put_on_record(index)
+        self._see_devices()
+
+    patch.setattr(Standings, "_on_own_slot", proven)
 
 
 def _only_the_text_of_the_line_is_doubted(patch: Patch) -> None:
+    _our_last_message_is_proof_enough(patch)
+
     def doubt(self: Standings, device: str) -> None:
         texts = {p.text for p in self.config.paths_of(self.node) if p.device == device}
-        self._bumped = self._bumped or bool(texts & self._shared_once)
+        self._bumped = self._bumped or bool(texts & self._shared_now)
         self._shared_once -= texts
+        self._shared_now -= texts
 
     patch.setattr(Standings, "_doubt", doubt)
 
 
 def _what_was_opened_unproven_is_forgotten(patch: Patch) -> None:
+    _our_last_message_is_proof_enough(patch)
     opened = Standings._on_own_slot
 
     def first(self: Standings, event: OwnSlot) -> None:
@@ -148,6 +167,7 @@ GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "another-disk-under-its-name": (_any_message_of_this_life_proves_the_disk, "physically up on"),
     "its-own-message-on-its-own-disk": (_what_this_life_writes_proves_the_disk_to_the_next, "starts without a lease"),
     "another-disk-while-the-line-differs": (_only_the_text_of_the_line_is_doubted, "starts without a lease"),
+    "a-doubt-that-could-not-be-written": (_our_last_message_is_proof_enough, "starts without a lease"),
     "two-disks-in-one-life": (_what_was_opened_unproven_is_forgotten, "starts without a lease"),
     "frozen-before-the-stop-failed": (_a_failed_stop_ends_a_freeze, "starts where it is frozen"),
     "ended-while-the-disk-was-full": (_an_end_that_was_not_written_is_forgotten, "signals a script that ended"),
