@@ -398,24 +398,20 @@ class Standings(Ledger):
         """Count what was confirmed, looked at and acknowledged until now."""
         on_disk = bool(self._shared)
         for lease in self.leases.values():
-            acknowledged, seen_since = None, FOREVER
+            acknowledged, looked = [], []
             for node in lease.others:
                 peer = self.peers[node]
                 if peer.down:
                     continue
-                seq = peer.acknowledgement(self.id, self.incarnation)
-                if acknowledged is None or seq < acknowledged:
-                    acknowledged = seq
+                acknowledged.append(peer.acknowledgement(self.id, self.incarnation))
                 if on_disk and not lease.arbiter:
-                    looked = peer.looked(self._devices)
-                    if looked < seen_since:
-                        seen_since = looked
-            if acknowledged is None:
+                    looked.append(peer.looked(self._devices))
+            if not acknowledged:
                 sent = self.outgoing.sent[-1] if self.outgoing.sent else NEVER
             else:
-                sent = self.outgoing.sent_at(acknowledged)
-                if on_disk and not lease.arbiter:
-                    sent = max(sent, self.outgoing.renewed_by(seen_since, self._shared))
+                sent = self.outgoing.sent_at(min(acknowledged))
+                if looked:
+                    sent = max(sent, self.outgoing.renewed_by(min(looked), self._shared))
             if lease.arbiter:
                 sent = max(sent, lease.asked)
             lease.renew(sent)
