@@ -75,7 +75,7 @@ lint: setup ## ruff, mypy --strict, import contracts, shell scripts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@if command -v shellcheck >/dev/null; then shellcheck init/ezha.init ha/lab/vm/guest/boot ha/lab/vm/guest/initrd ha/lab/vm/guest/lab-node.init conf/examples/*.cluster tools/system-packages tools/package/build debian/ezha.p* .ci/run && shellcheck --shell=sh init/env.sh; fi
+	@if command -v shellcheck >/dev/null; then shellcheck init/ezha.init ha/lab/vm/guest/boot ha/lab/vm/guest/initrd ha/lab/vm/guest/lab-node.init conf/examples/*.cluster tools/system-packages tools/pypy tools/package/build debian/ezha.p* .ci/run && shellcheck --shell=sh init/env.sh; fi
 
 .PHONY: bench
 bench: setup ## The full measurements of docs/performance.md (30 minutes)
