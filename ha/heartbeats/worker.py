@@ -21,7 +21,7 @@ from ha.fsm.message import Incarnation
 from ha.heartbeats import channel as protocol
 from ha.heartbeats import openha
 from ha.heartbeats.channel import Found, Handed, Keys, Look, Looked, Received, Record, Refused, Sent, Trouble
-from ha.heartbeats.codec import stamp
+from ha.heartbeats.codec import parse, stamp
 from ha.heartbeats.envelope import CodecError, decode_block, verify
 from ha.heartbeats.keys import NO_KEYS, CurrentKeys, KeyRing, unpack
 from ha.heartbeats.media import listener_for, sender_for
@@ -453,6 +453,7 @@ class ListenerWorker:
         stamped = (origin.node, *stamp(data))
         if not self._order.is_news(*stamped):
             raise CodecError(OLD)
+        parse(data, origin)  # what nmond could not read must not make what comes after it look old
         return stamped
 
     def _looked(self, begun: float, view: SlotView) -> None:

@@ -1,5 +1,6 @@
 """The lab itself: its nodes are machines of their own, its faults are real ones, and it leaves nothing behind."""
 
+import errno
 import json
 import os
 import pty
@@ -138,11 +139,11 @@ def traces(folder: str) -> list[str]:
     found = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if folder in line]
     for name in loop.attached():
         try:
-            backing = loop.backing_of(name)
-        except FileNotFoundError:
-            continue
-        if backing and folder in Path(f"/sys/block/{name[5:]}/loop/backing_file").read_text():
-            found.append(name)
+            if loop.backing_of(name) and folder in Path(f"/sys/block/{name[5:]}/loop/backing_file").read_text():
+                found.append(name)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):  # it has just been detached
+                raise
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():
             continue

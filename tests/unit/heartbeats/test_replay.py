@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,3 +96,19 @@ def test_a_listener_on_a_wire_forwards_each_message_once(
     assert len([each for each in told if isinstance(each, Received)]) == forwarded
     refused = sum(each.count for each in told if isinstance(each, Refused) and each.why == OLD)
     assert refused == 3 - forwarded
+
+
+def test_what_nobody_can_read_makes_nothing_after_it_look_old(pair: tuple[socket.socket, Nmond]) -> None:
+    """Signed, and with a number: from a version to come, or by accident. What the node says next must get through."""
+    ours, nmond = pair
+    medium, clock = Medium(), Clock()
+    listener = ListenerWorker(medium, ours, cluster_id=CLUSTER, period=1.0, looks=False, clock=clock)
+    hb = heartbeat()
+    body = msgpack.packb([hb.incarnation.counter + 9, 7, 2**40 - 1, "what is this"])
+    for data in (envelope.seal(body, hb.cluster, hb.node), codec.encode(hb)):
+        medium.inbox.append(data)
+        clock.now += 1.0
+        assert listener.turn()
+    told = nmond.heard()
+    assert len([each for each in told if isinstance(each, Received)]) == 1
+    assert [each.why for each in told if isinstance(each, Refused)] == ["malformed body"]
