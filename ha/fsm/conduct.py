@@ -163,8 +163,10 @@ class Conduct(Sight):
                 return config.status_timeout
 
     def _press(self, name: str, job: Job, now: float) -> None:
-        """A script is past its time: SIGTERM, then SIGKILL, then given up."""
+        """A script is past its time: SIGTERM, then SIGKILL, then given up. One that is over is not pressed."""
         service = self.services[name]
+        if job.over:
+            return
         grace = service.config.kill_grace
         ran = now - job.started
         if job.killed < 2:

@@ -159,6 +159,11 @@ class Driver:
         return bool(self._events or self._heard or self._reads or self._written)
 
     @property
+    def waits(self) -> bool:
+        """Something that happened is not on record yet, and is told to the engine again soon. Nobody else knows it."""
+        return bool(self._again)
+
+    @property
     def lapsed(self) -> bool:
         """A lease may have ended, and the engine does not know yet how late it is: nothing may leave this node."""
         return self.now < self.engine.lapses_at <= self._clock()

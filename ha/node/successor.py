@@ -59,6 +59,9 @@ class Successor:
         if self._node.driver.engine.leaving:
             self._refuse("this node leaves the cluster; it is not restarted")
             return
+        if self._node.driver.waits:
+            self._refuse(f"how a script ended cannot be written ({self._node.driver.trouble}), and would be forgotten")
+            return
         _, problems = self._node.examine()
         if problems:
             self._refuse(f"the new nmond would refuse the configuration: {'; '.join(problems[:3])}")
@@ -145,6 +148,9 @@ class Successor:
         node.settle()
         while node.runner.launch() or node.outbox.note() or node.outbox.local():
             node.settle()
+        if node.driver.waits:
+            self._refuse(f"how a script ended cannot be written ({node.driver.trouble}), and would be forgotten")
+            return
         try:
             line, pid = bridge.fork(node, self._alone)
             if not pid:

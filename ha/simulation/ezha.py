@@ -443,6 +443,9 @@ class Nmond:
         if self._ended:
             return
         machine = self.machine
+        if self.driver.waits:
+            self._ear.told(machine, "ezha is not restarted: how a script ended cannot be written")
+            return
         plain = self.engine.snapshot()
         self._ear.told(machine, "ezha is restarted: nmond hands over")
         self._ear.broken_off(machine)

@@ -612,6 +612,23 @@ def test_while_records_cannot_be_written_they_are_tried_again_once_a_second():
     assert all(later - earlier < 2 * host.engine.period for earlier, later in pairwise(sent))
 
 
+def test_a_script_that_is_over_is_not_signalled_though_its_end_cannot_be_written():
+    cluster = Cluster()
+    cluster.run(0)
+    cluster.ask("node1", Action.UNFREEZE)
+    cluster.run(3)
+    host = cluster.hosts["node1"]
+    cluster.ask("node1", Action.STOP)
+    host.disk_full = True
+    ended = ScriptEnded("web", host.jobs.popitem()[0], Ended.EXITED)
+    cluster.feed("node1", ended)
+    cluster.ask("node1", Action.FORCE_START, override=True)
+    assert not host.killed
+    host.disk_full = False
+    cluster.feed("node1", ended)
+    assert host.state() is S.STARTED, "the force-start waited for the end"
+
+
 def test_records_that_cannot_be_written_take_the_step_back_and_it_is_tried_again():
     """ENOSPC: what could not be remembered has not happened."""
     cluster = Cluster()

@@ -203,6 +203,7 @@ def test_the_end_of_a_script_that_could_not_be_persisted_is_tried_again_after_a_
     driver.post(ENDED)
     driver.work()
     assert driver.due() == clock.at + 1.0
+    assert driver.waits, "no other nmond could know it"
     driver.tick()
     assert engine.events == [ENDED]
     clock.at += 1.0
@@ -212,7 +213,7 @@ def test_the_end_of_a_script_that_could_not_be_persisted_is_tried_again_after_a_
     clock.at += 1.0
     driver.tick()
     assert engine.events == [ENDED, ENDED, ENDED]
-    assert driver.trouble == ""
+    assert driver.trouble == "" and not driver.waits
     clock.at += 100.0
     engine.deadline = driver.deadline = clock.at + 1
     driver.tick()
