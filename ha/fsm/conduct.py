@@ -165,9 +165,10 @@ class Conduct(Sight):
     def _press(self, name: str, job: Job, now: float) -> None:
         """A script is past its time: SIGTERM, then SIGKILL, then given up. One that is over is not pressed."""
         service = self.services[name]
-        if job.over:
-            return
         grace = service.config.kill_grace
+        if job.over:  # its end comes again
+            self._put(name, replace(service, job=replace(job, deadline=now + grace)))
+            return
         ran = now - job.started
         if job.killed < 2:
             self._put(name, replace(service, job=replace(job, killed=job.killed + 1, deadline=now + grace)))

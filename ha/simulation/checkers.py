@@ -225,6 +225,7 @@ class Checkers:
                     # One that died with the nmond that it was typed to was begun by that one, or has not been heard.
                     # And one that waits unread has not withdrawn a claim: a lapse has.
                     heard = not asked.gone and asked.life == machine.lives and note.source is State.STOPPING
+                    heard = heard and asked.accepted  # else it waits unread, or was refused
                     if heard or place in self._told_to_stop or note.by != "ezha":
                         self._stopped[place] = machine.agenda.now
             if note.dest is State.STOPPING and note.by != "ezha":
