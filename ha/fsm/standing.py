@@ -327,8 +327,7 @@ class Standings(Ledger):
                 self._recalled[index] = self._last_step
                 self._look = True
             else:
-                self._shared[index] = None
-                self._put_on_record(index)
+                self._share(index)
         else:
             # Maybe a disk of our own under the shared one's name: the next incarnation will find there what this one
             # writes, and is not to take that for a proof.
@@ -355,11 +354,12 @@ class Standings(Ledger):
         own = self.config.paths_of(self.node)
         for index in [i for i, at in self._recalled.items() if own[i].device == device and at <= event.begun]:
             del self._recalled[index]
-            self._shared[index] = None
-            self._put_on_record(index)
-            self._see_devices()
+            self._share(index)
 
-    def _put_on_record(self, index: int) -> None:
+    def _share(self, index: int) -> None:
+        """This line is on a shared disk, by proof."""
+        self._shared[index] = None
+        self._see_devices()
         text = self.config.paths_of(self.node)[index].text
         if text not in self._shared_now and self._lines[index] not in self._mixed:
             self._shared_now.add(text)
@@ -388,9 +388,7 @@ class Standings(Ledger):
         for index, seq in enumerate(ack.seqs[: len(own)]):
             if index in self._shared or not own[index].device or seq <= self._unproven_until.get(index, 0):
                 continue
-            self._shared[index] = None
-            self._see_devices()
-            self._put_on_record(index)
+            self._share(index)
 
     # ------------------------------------------------------------------------------------------ what holds
 

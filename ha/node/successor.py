@@ -59,9 +59,6 @@ class Successor:
         if self._node.driver.engine.leaving:
             self._refuse("this node leaves the cluster; it is not restarted")
             return
-        if self._node.driver.waits:
-            self._refuse(f"how a script ended cannot be written ({self._node.driver.trouble}), and would be forgotten")
-            return
         _, problems = self._node.examine()
         if problems:
             self._refuse(f"the new nmond would refuse the configuration: {'; '.join(problems[:3])}")

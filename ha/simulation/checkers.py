@@ -222,11 +222,8 @@ class Checkers:
                 asked = self.asked.get(self._latest.get((machine.name, note.service), ""))
                 if asked is not None and asked.command.action is Action.STOP and not asked.finals:
                     place = (machine.name, note.service)
-                    # One that died with the nmond that it was typed to was begun by that one, or has not been heard.
-                    # And one that waits unread has not withdrawn a claim: a lapse has.
-                    heard = not asked.gone and asked.life == machine.lives and note.source is State.STOPPING
-                    heard = heard and asked.accepted  # else it waits unread, or was refused
-                    if heard or place in self._told_to_stop or note.by != "ezha":
+                    # One that waits unread, or died with the nmond that it was typed to, has stopped nothing.
+                    if place in self._told_to_stop or note.by != "ezha":
                         self._stopped[place] = machine.agenda.now
             if note.dest is State.STOPPING and note.by != "ezha":
                 self._told_to_stop.add((machine.name, note.service))

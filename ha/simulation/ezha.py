@@ -430,8 +430,7 @@ class Nmond:
         self._configuration = new
         self._ear.told(self.machine, "configuration taken over")
         self._ear.reloaded(self.machine)
-        # A deadline of the new one may have passed already.
-        self.machine.disturbed = max(self.machine.disturbed, self.machine.agenda.now + self.machine.lateness)
+        self.machine.disturb(self.machine.lateness)  # a deadline of the new one may have passed already
         self._turn(ConfigChanged(new.cluster))
         if not self._ended:
             self._open_lines()

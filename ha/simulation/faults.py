@@ -174,8 +174,7 @@ class Faults:
 
     def _slow(self, machine: Machine, node: str, seconds: str) -> Undo:
         def change(become: Callable[[float], None]) -> None:
-            # What is on its way is late yet.
-            machine.disturbed = max(machine.disturbed, machine.agenda.now + machine.lateness)
+            machine.disturb(machine.lateness)  # what is on its way is late yet
             become(float(seconds))
             machine.lateness = max(machine.late, default=0.0)
 

@@ -189,6 +189,10 @@ class Machine:
         self._numbers = 0
         self._told = 0.0
 
+    def disturb(self, seconds: float = 0.0) -> None:
+        """nmond is not known to have been scheduled until ``seconds`` from now."""
+        self.disturbed = max(self.disturbed, self.agenda.now + seconds)
+
     def now(self) -> float:
         """What its monotonic clock shows."""
         return self.clock.read(self.agenda.now)
@@ -266,7 +270,7 @@ class Machine:
         if self.halted:
             return
         self.buffering = 0
-        self.disturbed = max(self.disturbed, self.agenda.now)
+        self.disturb()
         if self.clock.standing:
             self.clock.go(self.agenda.now)
         if self.suspended:
@@ -316,7 +320,7 @@ class Machine:
         orphans = {service: running[-1].kind for service, running in self.scripts.items() if running}
         self.lives += 1
         self.wanted = False
-        self.disturbed = max(self.disturbed, self.agenda.now)
+        self.disturb()
         self.lapse, self._ceased = 0.0, None
         self.program = self._make(self)
         self.program.start(boot, orphans)
@@ -375,7 +379,7 @@ class Machine:
     def _resume(self) -> None:
         if not self.scheduled:
             return
-        self.disturbed = max(self.disturbed, self.agenda.now)
+        self.disturb()
         if self._ceased is not None:
             self.lapse, self.awoke, self._ceased = self.now() - self._ceased, self.agenda.now, None
         waiting, self._waiting = self._waiting, []

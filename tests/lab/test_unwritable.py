@@ -10,7 +10,7 @@ import pytest
 
 from ha.lab.plan import PREFIX
 from tests.lab.conftest import wait_for
-from tests.lab.pair import Pair, boottime, standing
+from tests.lab.pair import GATE_SHELL, Pair, boottime, standing
 
 T = 1.0
 
@@ -59,6 +59,27 @@ def test_a_node_that_cannot_write_its_record_is_not_taken_for_dead(pair: Pair) -
     wait_for(lambda: not figure(pair, "node1", "persist_trouble"), what="the record can be written again")
     other.act("node1", "unfreeze")
     other.wait("node1", "STARTED")
+    web.assert_nothing_twice()
+
+
+def test_nmond_is_not_replaced_while_how_a_script_ended_is_only_in_its_memory(pair: Pair) -> None:
+    """The next one would take the script for one that still runs, or for one that nobody saw the end of."""
+    web = pair.services["web"]
+    web.behave(GATE_SHELL + "on_stop() { shut stopped; }\n")
+    web.act("node1", "stop", "--no-wait")
+    wait_for(lambda: "stop" in web.calls("node1"), what="the stop script runs")
+    shut(pair, "node1", "services")
+    pair.open("stopped")
+    wait_for(lambda: figure(pair, "node1", "persist_trouble"), what="its end cannot be written")
+    old = pair.need_nmond("node1")
+    refused = pair.run("node1", "ezha.init", "restart")
+    assert refused.returncode == 1
+    assert "how a script ended cannot be written (Read-only file system), and would be forgotten" in refused.stderr
+    assert pair.need_nmond("node1") == old
+    reopen(pair, "node1", "services")
+    web.wait("node2", "STARTED")
+    assert pair.run("node1", "ezha.init", "restart").returncode == 0
+    assert web.running() == ["node2"]
     web.assert_nothing_twice()
 
 

@@ -100,9 +100,7 @@ def _our_last_message_is_proof_enough(patch: Patch) -> None:
         opened(self, event)
         for index in list(self._recalled):
             del self._recalled[index]
-            self._shared[index] = None
-            self._put_on_record(index)
-        self._see_devices()
+            self._share(index)
 
     patch.setattr(Standings, "_on_own_slot", proven)
 

@@ -352,6 +352,19 @@ def test_an_nmond_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "nmond fails: ZeroDivisionError: planted" in said(history)
 
 
+def test_an_nmond_that_fails_as_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Driver, *_: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    history = running()
+    machine = history.machines["node1"]
+    machine.kill()
+    monkeypatch.setattr(Driver, "start", broken)
+    machine.restart()
+    assert "nmond fails: ZeroDivisionError: planted" in said(history)
+    assert machine.program is None
+
+
 # -------------------------------------------------------------------------------------------- how it must end
 
 
