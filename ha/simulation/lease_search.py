@@ -4,11 +4,11 @@ States are merged by their canonical key; one that was reached with at least as 
 It must not know what a node does, nor what is forbidden.
 """
 
-import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ha.simulation.collecting import uncollected
 from ha.simulation.lease_key import Keys
 from ha.simulation.lease_world import PERIOD, Bounds, DualRun, Move, World, moves
 
@@ -48,13 +48,8 @@ class Found:
 
 def search(bounds: Bounds, progress: Callable[[int, int], None] | None = None) -> Found:
     """Look at every history within the bounds, or up to the first dual run. Fewer faults come first."""
-    collecting = gc.isenabled()
-    gc.disable()  # no world refers to itself, and collecting would look at all that wait again and again
-    try:
+    with uncollected():  # no world refers to itself, and collecting would look at all that wait again and again
         return _search(bounds, progress)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _search(bounds: Bounds, progress: Callable[[int, int], None] | None) -> Found:

@@ -1,7 +1,12 @@
 """Many histories at once."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
+import ha
+from ha.cli.simulator import hunting
 from ha.simulation import hunt, ledger
 from ha.simulation.history import Outcome
 from ha.simulation.history import run as real_run
@@ -43,6 +48,23 @@ def test_a_hunt_goes_on_where_it_ended() -> None:
     assert whole.seconds == pytest.approx(rest.seconds)
     whole.seconds = rest.seconds
     assert whole == rest
+
+
+@pytest.mark.parametrize(
+    ("module", "other"),
+    [
+        ("fsm/engine.py", True),
+        ("simulation/faults.py", True),
+        ("simulation/lease_world.py", False),
+        ("cli/hb.py", False),
+    ],
+)
+def test_only_what_a_history_rests_on_makes_it_other_code(tmp_path: Path, module: str, other: bool) -> None:
+    shutil.copytree(Path(ha.__file__ or "").parent, tmp_path / "ha", ignore=shutil.ignore_patterns("__pycache__"))
+    assert hunting.code(tmp_path / "ha") == hunting.code()
+    with (tmp_path / "ha" / module).open("a") as file:
+        file.write("# changed\n")
+    assert (hunting.code(tmp_path / "ha") != hunting.code()) is other
 
 
 @pytest.mark.parametrize(

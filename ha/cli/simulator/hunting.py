@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import count
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 import ha
@@ -83,14 +84,17 @@ class Kept:
         self._written = time.monotonic()
 
 
-def code() -> str:
-    """Digest of all code that a history rests on. Raises CliError."""
-    root = Path(ha.__file__ or "").parent
+def code(root: Path = Path(ha.__file__ or "").parent) -> str:
+    """Digest of all code that a history rests on: what ``ha.simulation.hunt`` imports. Raises CliError."""
     digest = blake2b(digest_size=12)
     try:
-        for folder in ("fsm", "heartbeats", "node", "simulation"):
-            for path in sorted((root / folder).rglob("*.py")):
-                digest.update(path.read_bytes())
+        finder = ModuleFinder([str(root.parent)])
+        finder.run_script(str(root / "simulation" / "hunt.py"))
+        for name in sorted(finder.modules):
+            if name.partition(".")[0] == root.name:
+                module = root.parent.joinpath(*name.split("."))
+                file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+                digest.update(f"{name}\n".encode() + file.read_bytes())
     except OSError as error:
         raise CliError(f"{error.filename}: {error.strerror}") from None
     return digest.hexdigest()
