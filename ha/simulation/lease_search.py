@@ -37,6 +37,7 @@ class Found:
             "faults": self.bounds.faults,
             "kinds": list(self.bounds.kinds),
             "network": self.bounds.network,
+            "apart": self.bounds.apart,
             "states": self.states,
             "transitions": self.transitions,
             "exhausted": self.exhausted,

@@ -12,7 +12,10 @@ What is modelled, and what is not:
   one that only says that its sender lives is in the slot at once. A write is done and confirmed before the next one
   begins, and before time goes on; it may hang (a fault), and is then done or lost at any later moment.
 * A look reads what is in the slot at that moment, or fails where the disk is cut, and is told to nmond, which takes it
-  in next.
+  in next. Of more than two nodes each looks at all slots in one step, unless ``Bounds.apart`` asks for a step a slot.
+  Who of two nodes runs the service is decided by the writes and looks of these two, and of their orders none is lost:
+  a node that looks at a third one later acts later on what it saw before, as it does where the other's write comes
+  right after its own step.
 * Either direction of the network, and each node's disk, is cut or mended by a fault each. A message on the network
   arrives at once, or never.
 * Scripts end at once. A stop script hangs, or fails, by a fault; then nothing stops the service but the end of the
@@ -25,18 +28,20 @@ What is modelled, and what is not:
   then up on two is measured, and wrong is only what lasts longer than a lease can. *order*: an operator freezes what
   runs, or unfreezes it. *alone*: a machine that is off comes back with another disk than all others have.
 
-Two things are done at once, though other steps could come in between, because they commute with them:
+Three things are done at once, though other steps could come in between, because they commute with them:
 
 * A period's heartbeat with its looks (``_beat``), where nothing else is due, nothing is on its way to a disk, and all
   are at rest: every node that could claim either misses nobody, or hears one that runs the service and so does not.
 * All looks that are due (``_look_at_all``), where nobody claims, no claim is on its way to a disk, and every node that
-  could claim hears one that runs the service. Such a look can only renew the lease of what runs, to the same moment
-  whenever within this one it is done; or show what the next look shows, too. What a fault between a write and its look
-  would leave is weaker than what it leaves after it: an older lease, and the same message in the slot.
+  could claim hears one that runs the service, or will before all else once its nmond goes on. Such a look can only
+  renew the lease of what runs, to the same moment whenever within this one it is done; or show what the next look
+  shows, too. What a fault between a write and its look would leave is weaker than what it leaves after it: an older
+  lease, and the same message in the slot.
+* A write that does not hang, in the same case, once no fault can come any more: what looks at the slot claims nothing.
 
-Neither is proven for every detail (of two heartbeats at one moment the second acknowledges the first), so both are
-tested: without them the same states are reached (tests/simulation/test_lease_search.py). Nodes are not interchanged:
-rank makes each of them another one.
+None is proven for every detail (of two heartbeats at one moment the second acknowledges the first), so all are tested:
+without them the same states are reached (tests/simulation/test_lease_search.py). Nodes are not interchanged: rank makes
+each of them another one.
 """
 
 from collections import Counter
@@ -119,6 +124,8 @@ class Bounds:
     """At the beginning the service runs on the first node; else all machines have just booted."""
     network: bool = True
     """False: the network is cut from the beginning to the end, the disk is all there is."""
+    apart: bool = False
+    """Each slot is looked at in a step of its own, in every order; else all of them in one."""
     states: int = 100_000_000
     """No search looks at more states than this."""
 
@@ -358,7 +365,8 @@ class World:
                 host.pending = None
                 self._next_write(node)
             case "look":
-                self._look(node, move.other)
+                for other in (move.other,) if self.bounds.apart else host.looks:
+                    self._look(node, other)
             case "hang":
                 assert host.pending is not None
                 host.pending = host.pending._replace(hangs=True)
@@ -464,9 +472,16 @@ class World:
                 for other in host.looks:
                     self._look(node, other)
 
+    def plain_write(self) -> Move | None:
+        """A write that does not hang, where nobody claims: when in this moment it is done makes no difference."""
+        for node, host in enumerate(self.hosts):
+            if host.pending is not None and not host.pending.hangs and host.frozen_at is None:
+                return Move("write", node) if self._unclaimed() else None
+        return None
+
     def _unclaimed(self) -> bool:
         """Nobody claims the service, and whatever comes in this moment, nobody can: of those that could, each hears a
-        node that runs it."""
+        node that runs it, or will before all else."""
         return all(_unclaimed(host, self.clock(node)) for node, host in enumerate(self.hosts))
 
     def _calm(self) -> bool:
@@ -664,7 +679,16 @@ def _unclaimed(host: Host, now: float) -> bool:
         return True
     if engine.services[WEB].state is not State.STOPPED:
         return False
-    return any(_running(engine, peer) and peer.silent_at > now for peer in engine.peers.values())
+    if any(_running(engine, peer) and peer.silent_at > now for peer in engine.peers.values()):
+        return True
+    return any(_shows_running(event, now) for event in host.inbox)
+
+
+def _shows_running(event: Event, now: float) -> bool:
+    """To a paused nmond, which takes it in before it does anything else."""
+    if not isinstance(event, MessageReceived) or event.message.left:
+        return False
+    return event.message.services[0].state in _RUNNING and event.arrival + T > now
 
 
 def _claims(message: Heartbeat) -> bool:
@@ -702,6 +726,10 @@ def plain_time(engine: Probe, now: float) -> bool:
 
 def moves(world: World, faults: int) -> Iterator[Move]:
     """Everything that may happen next, with so many faults left."""
+    plain = None if faults else world.plain_write()
+    if plain is not None:
+        yield plain
+        return
     urgent = False
     for node, host in enumerate(world.hosts):
         if host.awake and host.engine is not None and host.engine.next_deadline() + host.lag <= world.now:
@@ -718,7 +746,7 @@ def moves(world: World, faults: int) -> Iterator[Move]:
                 yield Move("wake", node)
             urgent = urgent or world.now >= host.frozen_at + LONGEST_PAUSE
             continue
-        for other in host.looks:
+        for other in host.looks if world.bounds.apart else host.looks[:1]:
             yield Move("look", node, other)
             urgent = True
         if host.stop is not None:

@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -177,15 +178,31 @@ def _visible(bounds: Bounds, monkeypatch: Patch) -> tuple[Visible, int]:
         Bounds(faults=1, kinds=("disk",), network=False),
         Bounds(faults=1, kinds=("cut",)),
         Bounds(faults=1, kinds=("stuck", "hang", "pause")),
+        Bounds(faults=1, kinds=("off",)),
+        Bounds(nodes=3, faults=1, kinds=("hang", "crash")),
     ],
 )
 def test_what_is_done_at_once_hides_nothing(bounds: Bounds, monkeypatch: Patch) -> None:
-    """Heartbeats and looks that make no difference go their way in one step; in every order the same is reached."""
+    """What makes no difference goes its way in one step; in every order the same is reached."""
     quick, few = _visible(bounds, monkeypatch)
     monkeypatch.setattr(World, "_unclaimed", lambda self: False)
     monkeypatch.setattr(World, "_calm", lambda self: False)
     slow, many = _visible(bounds, monkeypatch)
     assert quick == slow
+    assert few < many
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        Bounds(nodes=3, faults=1),
+        Bounds(nodes=3, faults=1, kinds=("off",)),
+    ],
+)
+def test_that_a_node_looks_at_all_slots_in_one_step_hides_nothing(bounds: Bounds, monkeypatch: Patch) -> None:
+    one, few = _visible(bounds, monkeypatch)
+    each, many = _visible(replace(bounds, apart=True), monkeypatch)
+    assert one == each
     assert few < many
 
 

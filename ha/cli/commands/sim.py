@@ -102,6 +102,7 @@ def _parser() -> Parser:
         f"{','.join(lease_world.MORE_KINDS)}",
     )
     sub.add_argument("--no-network", action="store_true", help="with --lease: the disk is all there is")
+    sub.add_argument("--apart", action="store_true", help="with --lease: a look at each slot is a step")
     sub = add("what-if", "rehearse on your configuration: what would happen, when, and why", _what_if)
     sub.add_argument("faults", metavar="FAULTS", help="for example: 'power-off node1 at 60; cut disk node2 at 61'")
     _add_conf(sub)
@@ -235,7 +236,14 @@ def _explore_lease(options: argparse.Namespace) -> int:
     for kind in kinds:
         if kind not in known:
             raise CliError(f"--kinds: {kind}: one of {', '.join(known)}")
-    bounds = lease_world.Bounds(options.nodes, options.faults, kinds, True, not options.no_network, options.states)
+    bounds = lease_world.Bounds(
+        options.nodes,
+        options.faults,
+        kinds,
+        network=not options.no_network,
+        apart=options.apart,
+        states=options.states,
+    )
     began = time.monotonic()
     with telling.status() as show:
         found = lease_search.search(
