@@ -202,6 +202,11 @@ class Claims(Lapses):
                 good = peer.name == waiting.target
                 self._reply(waiting.command, name, good, f"{entry.state.name} on {peer.name}")
                 return
+            if entry.state is State.UNKNOWN:
+                self._put(name, replace(service, waiting=None))
+                text = f"it is stopped here, and {peer.name} says since that its state is UNKNOWN: nobody may start it"
+                self._reply(waiting.command, name, False, text)
+                return
             if entry.generation <= service.record.last_run:
                 continue  # its failure of long ago
             if entry.state in (State.START_FAILED, State.STOP_FAILED):

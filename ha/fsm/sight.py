@@ -1,12 +1,17 @@
 """What this node sees of the others, service by service. Looks; decides and changes nothing."""
 
+from typing import Final
+
 from ha.fsm import original
 from ha.fsm.config import PathId
-from ha.fsm.evidence import Terms, Verdict, judge
+from ha.fsm.evidence import Standing, Terms, Verdict, judge
 from ha.fsm.peers import Peer
 from ha.fsm.service import Service
 from ha.fsm.standing import Standings
 from ha.fsm.states import State
+
+_BARRING: Final = frozenset({Standing.HOLDS, Standing.UNEQUAL})
+"""Of a third node, these keep any other from starting a service; all else passes, or is asked for by its claim."""
 
 
 class Sight(Standings):
@@ -66,11 +71,15 @@ class Sight(Standings):
         if wanted and wanted not in service.config.nodes:
             return ("", f"{wanted} is not a node of this service ({', '.join(service.config.nodes)})")
         told = []
-        for peer, verdict in zip(self._others(service), self._verdicts(service, 1, now), strict=True):
+        verdicts = self._verdicts(service, 1, now)
+        for peer, verdict in zip(self._others(service), verdicts, strict=True):
             if wanted and peer.name != wanted:
                 continue
             entry = peer.entries.get(service.id)
             if peer.living and not peer.left and verdict.clear and entry is not None and entry.state is State.STOPPED:
+                barring = [v.text for v in verdicts if v.standing in _BARRING]
+                if barring:  # given up here it would run nowhere
+                    return ("", f"{peer.name} could not start it: {'; '.join(barring)}")
                 return (peer.name, peer.name)
             told.append(verdict.text if not verdict.clear else f"{peer.name} cannot take it: {verdict.text}")
         return ("", "; ".join(told))

@@ -150,6 +150,22 @@ def test_twin_without_a_guard_the_search_finds_a_dual_run(
     assert found.story
 
 
+@pytest.mark.parametrize(
+    ("remove", "faults", "kinds"),
+    [
+        (_lease_too_long, 1, ("disk",)),
+        (_no_lapse, 1, ("disk",)),
+        (_later_claim_ignored, 1, ("freeze",)),
+        (_frozen_exempt_at_once, 2, ("disk", "order")),
+    ],
+)
+def test_twin_of_three_nodes_that_all_look_at_once(
+    remove: Callable[[Patch], None], faults: int, kinds: tuple[str, ...], monkeypatch: Patch
+) -> None:
+    remove(monkeypatch)
+    assert "up on node" in search(Bounds(nodes=3, faults=faults, kinds=kinds, network=False)).violation
+
+
 # ---------------------------------------------------------------------------------------------- the search itself
 
 

@@ -399,16 +399,59 @@ def test_switch_gives_it_to_the_named_node_of_three():
 
 
 def test_switch_is_answered_where_another_ran_it_all_the_time():
-    """Two run it; what one of them gives up nobody takes, for it is there already, in an older run."""
+    """Two run it, and do not hear each other; what one of them gives up is there already, in an older run."""
+    cluster = started(nodes=("node1", "node2", "node3"))
+    cluster.ask("node3", Action.UNFREEZE)
+    for sender, receiver in (("node1", "node2"), ("node2", "node1"), ("node1", "node3")):
+        cluster.sever(sender, receiver)
+    cluster.run(2 * T)
+    assert cluster.states() == ["STARTED", "STARTED", "STOPPED"]
+    asked = cluster.ask("node2", Action.SWITCH)
+    cluster.settle(scripts=False)
+    cluster.heal()
+    cluster.run(1)
+    answer = cluster.answer("node2", asked)
+    assert answer is not None and not answer.ok and answer.text == "STARTED on node1"
+
+
+def test_switch_is_refused_where_a_third_node_keeps_the_other_from_starting_it():
+    """Given up here, it would run nowhere."""
+    cluster = started(nodes=("node1", "node2", "node3"))
+    cluster.ask("node3", Action.UNFREEZE)
+    cluster.run(1)
+    cluster.boot("node3", NodeRecord(3), boot=False, unreadable=True)
+    cluster.run(1)
+    assert cluster.states() == ["STARTED", "STOPPED", "UNKNOWN"]
+    answer = cluster.answer("node1", cluster.ask("node1", Action.SWITCH))
+    assert not answer.ok
+    assert answer.text.startswith("node2 could not start it: node3 says that its state is UNKNOWN")
+    cluster.run(5 * T)
+    assert cluster.states() == ["STARTED", "STOPPED", "UNKNOWN"]
+
+
+def test_switch_is_refused_where_it_runs_twice():
     cluster = started(nodes=("node1", "node2", "node3"))
     cluster.ask("node3", Action.UNFREEZE)
     cluster.ask("node2", Action.FORCE_START, override=True)
     cluster.run(1)
     assert cluster.states() == ["STARTED", "STARTED", "STOPPED"]
-    asked = cluster.ask("node2", Action.SWITCH)
+    answer = cluster.answer("node2", cluster.ask("node2", Action.SWITCH))
+    assert not answer.ok
+    assert answer.text.startswith("node3 could not start it: node1 holds it (STARTED)")
+
+
+def test_switch_ends_where_a_node_no_longer_knows_its_state():
+    """Nobody takes it then until an operator has looked, and nobody is to wait so long for the answer."""
+    cluster = started(nodes=("node1", "node2", "node3"))
+    cluster.ask("node3", Action.UNFREEZE)
     cluster.run(1)
-    answer = cluster.answer("node2", asked)
-    assert answer is not None and not answer.ok and answer.text == "STARTED on node1"
+    asked = cluster.ask("node1", Action.SWITCH)
+    cluster.boot("node3", NodeRecord(3), boot=False, unreadable=True)
+    cluster.run(1)
+    assert cluster.states() == ["STOPPED", "STOPPED", "UNKNOWN"]
+    answer = cluster.answer("node1", asked)
+    assert answer is not None and not answer.ok
+    assert answer.text == "it is stopped here, and node3 says since that its state is UNKNOWN: nobody may start it"
 
 
 def test_switch_is_refused_where_the_other_cannot_take_it():
