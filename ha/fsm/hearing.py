@@ -54,7 +54,7 @@ class Hearing(Commands):
         before, was_silent, acked = peer.entries, peer.silent, peer.acknowledgement(self.id, self.incarnation)
         first = peer.newest is None or peer.newest.incarnation != message.incarnation
         path = peer.paths[event.path.index]
-        was_up, had_left, handovers = path.up, peer.left, peer.newest.handovers if peer.newest is not None else ()
+        was_up, had_left, newest = path.up, peer.left, peer.newest
         heard = peer.hear(message, event.path.index, event.arrival)
         if heard is Heard.CONFLICT:
             self._alert(
@@ -80,7 +80,7 @@ class Hearing(Commands):
             self._compare(peer, {}, now)
         elif peer.entries is not before:
             self._compare(peer, before, now)
-        if message.handovers != handovers or message.left != had_left:
+        if message.left != had_left or (newest is not None and _differ(newest, message)):
             self._mark(self._neighbours[peer.name])
         now_acked = peer.acknowledgement(self.id, self.incarnation)
         if now_acked and not acked:
@@ -185,3 +185,13 @@ class Hearing(Commands):
             acks=tuple(sorted(acks, key=lambda a: a.node)),
             handovers=tuple(handovers),
         )
+
+
+def _differ(one: Heartbeat, other: Heartbeat) -> bool:
+    """In what a verdict on their sender rests on, beside what they say of services and acknowledge."""
+    return (
+        one.paths_digest != other.paths_digest
+        or one.timeout_ms != other.timeout_ms
+        or one.promise != other.promise
+        or one.handovers != other.handovers
+    )

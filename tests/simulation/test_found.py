@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ha.fsm import evidence
+from ha.fsm import evidence, hearing
 from ha.fsm.commands import Commands
 from ha.fsm.conduct import Conduct
 from ha.fsm.engine import Engine
@@ -155,6 +155,10 @@ def _fenced_for_ever(patch: Patch) -> None:
     patch.setattr(Standings, "_forget_fenced", lambda self: None)
 
 
+def _only_states_call_for_a_decision(patch: Patch) -> None:
+    patch.setattr(hearing, "_differ", lambda one, other: False)
+
+
 GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "left-the-configuration": (_forget_strays, "physically up on"),
     "record-lost-while-not-configured": (_forget_the_loss, "physically up on"),
@@ -169,6 +173,7 @@ GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "two-disks-in-one-life": (_what_was_opened_unproven_is_forgotten, "starts without a lease"),
     "frozen-before-the-stop-failed": (_a_failed_stop_ends_a_freeze, "starts where it is frozen"),
     "ended-while-the-disk-was-full": (_an_end_that_was_not_written_is_forgotten, "signals a script that ended"),
+    "made-equal-again": (_only_states_call_for_a_decision, "runs on 0 nodes, not on one"),
     "beside-a-left-over-script": (_beside_what_is_left, "two scripts of"),
 }
 
@@ -195,4 +200,5 @@ def test_the_story_ends_well(name: str) -> None:
 def test_without_its_guard_it_does_not(name: str, monkeypatch: Patch) -> None:
     remove, harm = GUARDS[name]
     remove(monkeypatch)
-    assert any(harm in text for text in run(plan_of(name)).findings.safety)
+    findings = run(plan_of(name)).findings
+    assert any(harm in text for text in (*findings.safety, *findings.liveness))

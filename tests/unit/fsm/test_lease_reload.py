@@ -162,6 +162,23 @@ def test_what_is_known_of_a_disk_goes_along_to_its_new_place_and_ends_with_its_l
     assert (engine._shared, engine.outgoing.confirmed, proven(cluster)) == ({}, {}, [])
 
 
+@pytest.mark.parametrize("attribute", ["text", "timeout"])
+def test_what_was_barred_by_another_monitor_file_starts_once_both_are_equal(attribute: str) -> None:
+    """No state changes with it: the next heartbeat alone tells."""
+    cluster = Cluster(config(paths=1, protection="disk"))
+    cluster.run(2.5)
+    value = {"text": "another line", "timeout": 2 * T}[attribute]
+    other = tuple(replace(p, **{attribute: value}) if p.id.node == "node1" else p for p in cluster.config.paths)  # type: ignore[arg-type]
+    cluster.feed("node1", ConfigChanged(replace(cluster.config, paths=other)))
+    cluster.run(1.0)
+    cluster.ask("node2", Action.UNFREEZE)
+    cluster.run(3 * T)
+    assert cluster.states() == ["FROZEN_STOP", "STOPPED"]
+    cluster.feed("node1", ConfigChanged(cluster.config))
+    cluster.run(3 * T)
+    assert cluster.states() == ["FROZEN_STOP", "STARTED"]
+
+
 # ------------------------------------------------------------------------------------------- timeouts that differ
 
 
