@@ -144,6 +144,8 @@ class Claims(Lapses):
         """Where nothing but the fencing of silent nodes is missing, it is asked for, and again after a while."""
         if not service.config.by_fencing or any(not v.clear and v.standing is not Standing.UNPROVEN for v in verdicts):
             return
+        name = service.record.name
+        due = self._wakes.get(name, float("inf"))
         for verdict in verdicts:
             if not verdict.clear:
                 again = self._fencing.get(verdict.node, (0.0, 0))
@@ -153,7 +155,8 @@ class Claims(Lapses):
                     self._fencing[verdict.node] = (until, tries)
                     self._fences.append(FenceNode(verdict.node, verdict.text))
                     self._note(NoteKind.PEER, "", f"{verdict.node} is to be fenced: {verdict.text}")
-                self._wakes[service.record.name] = self._fencing[verdict.node][0]
+                due = min(due, self._fencing[verdict.node][0])
+                self._wakes[name] = due
 
     def _yield(self, name: str, why: str, verdicts: list[Verdict], now: float) -> None:
         evidence = self._evidence(self.services[name], verdicts, now)
@@ -192,24 +195,22 @@ class Claims(Lapses):
         waiting = service.waiting
         if waiting is None or service.state is not State.STOPPED:
             return
-        for peer in self._others(service):
-            entry = peer.entries.get(service.id)
-            if entry is None or not peer.living:
-                continue
+        said = {p.name: p.entries[service.id] for p in self._others(service) if p.living and service.id in p.entries}
+        good, text = False, ""
+        for node, entry in said.items():
             if entry.state in (State.STARTED, State.FROZEN_START):
                 # Of whatever generation: one that is not newer ran beside ours, and nobody waits for another.
-                self._put(name, replace(service, waiting=None))
-                good = peer.name == waiting.target
-                self._reply(waiting.command, name, good, f"{entry.state.name} on {peer.name}")
-                return
-            if entry.state is State.UNKNOWN:
-                self._put(name, replace(service, waiting=None))
-                text = f"it is stopped here, and {peer.name} says since that its state is UNKNOWN: nobody may start it"
-                self._reply(waiting.command, name, False, text)
-                return
-            if entry.generation <= service.record.last_run:
-                continue  # its failure of long ago
-            if entry.state in (State.START_FAILED, State.STOP_FAILED):
-                self._put(name, replace(service, waiting=None))
-                self._reply(waiting.command, name, False, f"{entry.state.name} on {peer.name}")
-                return
+                good, text = node == waiting.target, f"{entry.state.name} on {node}"
+                break
+        else:
+            if any(entry.state in (State.STARTING, State.STOPPING) for entry in said.values()):
+                return  # what comes of that is told soon
+            for node, entry in said.items():
+                failed = entry.state in (State.START_FAILED, State.STOP_FAILED)
+                if failed and entry.generation > service.record.last_run:  # else it is of long ago
+                    text = f"{entry.state.name} on {node}"
+            if not text and (barring := self._barring(service, now)):
+                text = f"it is stopped here, and nobody may start it: {barring}"
+        if text:
+            self._put(name, replace(service, waiting=None))
+            self._reply(waiting.command, name, good, text)

@@ -24,6 +24,7 @@ class Standing(Enum):
     CLAIMS = "it claims the service"
     UNSURE = "it has not said, or not answered yet"
     UNEQUAL = "its configuration of the service differs"
+    UNDECIDED = "it is silent, and only a person can say that it does not run the service"
     UNPROVEN = "it is silent, which does not prove that it does not run the service: it has to be fenced"
 
 
@@ -154,17 +155,18 @@ def _unequal(peer: Peer, terms: Terms) -> str:
 def _of_silence(peer: Peer, entry: ServiceEntry | None, now: float, terms: Terms) -> Verdict:
     """It was not heard for T: what that proves depends on the protection."""
     silence = _silence(peer, entry, now)
-    doubt = ""
+    doubt, standing = "", Standing.UNSURE
     if terms.etcd and not terms.ours:
         doubt = "the arbiter has not given the service to this node"
+    elif terms.disk and (doubt := _unpromised(peer, entry, terms)):
+        standing = Standing.UNDECIDED
     elif terms.disk:
-        doubt = _unpromised(peer, entry, terms) or _unseen(peer, max(peer.quiet_at, terms.known_at), terms)
+        doubt = _unseen(peer, max(peer.quiet_at, terms.known_at), terms)
     elif terms.fencing and not terms.etcd:
         doubt = "it was not fenced"
     if not doubt:
         return Verdict(peer.name, Standing.CLEAR, silence)
-    standing = Standing.UNPROVEN if terms.fencing else Standing.UNSURE
-    return Verdict(peer.name, standing, f"{silence}; but {doubt}")
+    return Verdict(peer.name, Standing.UNPROVEN if terms.fencing else standing, f"{silence}; but {doubt}")
 
 
 def _unpromised(peer: Peer, entry: ServiceEntry | None, terms: Terms) -> str:

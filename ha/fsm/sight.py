@@ -10,8 +10,8 @@ from ha.fsm.service import Service
 from ha.fsm.standing import Standings
 from ha.fsm.states import State
 
-_BARRING: Final = frozenset({Standing.HOLDS, Standing.UNEQUAL})
-"""Of a third node, these keep any other from starting a service; all else passes, or is asked for by its claim."""
+_BARRING: Final = frozenset({Standing.HOLDS, Standing.UNEQUAL, Standing.UNDECIDED})
+"""Of a third node, these keep any other from starting a service until a person does something; all else passes."""
 
 
 class Sight(Standings):
@@ -64,6 +64,16 @@ class Sight(Standings):
                         return self._ids.get(handover.node, "")
         return ""
 
+    def _barring(self, service: Service, now: float) -> str:
+        """What of any other node keeps the rest from starting the service; empty: nothing does."""
+        told = []
+        for peer, verdict in zip(self._others(service), self._verdicts(service, 1, now), strict=True):
+            # Without a lease one that has left is silent soon, whatever its configuration is.
+            leaves = peer.left and verdict.standing is Standing.UNEQUAL and service.record.name not in self._covers
+            if verdict.standing in _BARRING and not leaves:
+                told.append(verdict.text)
+        return "; ".join(told)
+
     def _target(self, service: Service, wanted: str, now: float) -> tuple[str, str]:
         """The node that can take the service, and its name; or nothing, and why not."""
         if wanted == self.node:
@@ -71,15 +81,14 @@ class Sight(Standings):
         if wanted and wanted not in service.config.nodes:
             return ("", f"{wanted} is not a node of this service ({', '.join(service.config.nodes)})")
         told = []
-        verdicts = self._verdicts(service, 1, now)
-        for peer, verdict in zip(self._others(service), verdicts, strict=True):
+        for peer, verdict in zip(self._others(service), self._verdicts(service, 1, now), strict=True):
             if wanted and peer.name != wanted:
                 continue
             entry = peer.entries.get(service.id)
             if peer.living and not peer.left and verdict.clear and entry is not None and entry.state is State.STOPPED:
-                barring = [v.text for v in verdicts if v.standing in _BARRING]
+                barring = self._barring(service, now)
                 if barring:  # given up here it would run nowhere
-                    return ("", f"{peer.name} could not start it: {'; '.join(barring)}")
+                    return ("", f"{peer.name} could not start it: {barring}")
                 return (peer.name, peer.name)
             told.append(verdict.text if not verdict.clear else f"{peer.name} cannot take it: {verdict.text}")
         return ("", "; ".join(told))

@@ -247,8 +247,10 @@ class Standings(Ledger):
         self._inherit(before, now)
 
     def _see_devices(self) -> None:
-        own = self.config.paths_of(self.node)
+        before, own = self._devices, self.config.paths_of(self.node)
         self._devices = frozenset(own[i].device for i in self._shared)
+        if self._devices != before:
+            self._mark(self._covers)  # what was read on them counts now, or no longer
 
     def _track(self, name: str) -> None:
         super()._track(name)

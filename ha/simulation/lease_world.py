@@ -679,16 +679,27 @@ def _unclaimed(host: Host, now: float) -> bool:
         return True
     if engine.services[WEB].state is not State.STOPPED:
         return False
-    if any(_running(engine, peer) and peer.silent_at > now for peer in engine.peers.values()):
-        return True
-    return any(_shows_running(event, now) for event in host.inbox)
+    return any(_hears_running(host, engine, peer, now) for peer in engine.peers.values())
 
 
-def _shows_running(event: Event, now: float) -> bool:
-    """To a paused nmond, which takes it in before it does anything else."""
-    if not isinstance(event, MessageReceived) or event.message.left:
-        return False
-    return event.message.services[0].state in _RUNNING and event.arrival + T > now
+def _hears_running(host: Host, engine: Probe, peer: Peer, now: float) -> bool:
+    """That the peer runs the service is its newest word, of what came and of what a paused nmond takes in before all
+    else."""
+    waiting = (e for e in host.inbox if isinstance(e, MessageReceived) and e.path.node == peer.name)
+    newest = max(waiting, key=_age_of_word, default=None)
+    if newest is None or (peer.newest is not None and _age_of_word(newest) <= _rank_of(peer.newest)):
+        return _running(engine, peer) and peer.silent_at > now
+    message = newest.message
+    return not message.left and message.services[0].state in _RUNNING and newest.arrival + T > now
+
+
+def _age_of_word(event: MessageReceived) -> tuple[int, int]:
+    return _rank_of(event.message)
+
+
+def _rank_of(message: Heartbeat) -> tuple[int, int]:
+    """Later ones of a node are greater."""
+    return (message.incarnation.counter, message.seq)
 
 
 def _claims(message: Heartbeat) -> bool:
@@ -746,9 +757,11 @@ def moves(world: World, faults: int) -> Iterator[Move]:
                 yield Move("wake", node)
             urgent = urgent or world.now >= host.frozen_at + LONGEST_PAUSE
             continue
-        for other in host.looks if world.bounds.apart else host.looks[:1]:
-            yield Move("look", node, other)
-            urgent = True
+        if host.looks and not world.bounds.apart:
+            yield Move("look", node)
+        elif host.looks:
+            yield from (Move("look", node, other) for other in host.looks)
+        urgent = urgent or bool(host.looks)
         if host.stop is not None:
             yield Move("stopped", node)
             urgent = urgent or not host.stuck

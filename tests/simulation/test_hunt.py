@@ -55,6 +55,8 @@ def test_a_hunt_goes_on_where_it_ended() -> None:
     [
         ("fsm/engine.py", True),
         ("simulation/faults.py", True),
+        ("simulation/hunt.py", True),
+        ("cli/simulator/given.py", True),
         ("simulation/lease_world.py", False),
         ("cli/hb.py", False),
     ],

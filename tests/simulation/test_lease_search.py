@@ -11,7 +11,8 @@ import pytest
 from ha.cli.commands import sim
 from ha.cli.guard import CliError
 from ha.fsm import engine, hearing, lapse, lease, standing, timing
-from ha.fsm.events import OwnSlot, Written
+from ha.fsm.config import PathId
+from ha.fsm.events import MessageReceived, OwnSlot, Written
 from ha.fsm.lease import FOREVER
 from ha.fsm.peers import Peer
 from ha.fsm.states import State
@@ -239,6 +240,23 @@ def test_a_copy_shares_nothing_that_a_step_changes() -> None:
     mine, theirs = original.__dict__, original.copy().__dict__
     changeable = {name for name, each in mine.items() if isinstance(each, dict | list | set | deque)}
     assert {name for name in changeable if theirs[name] is mine[name]} <= _UNCHANGED | _OF_A_STEP
+
+
+@pytest.mark.parametrize(("newer", "unclaimed"), [(State.STARTED, True), (State.STOPPED, False)])
+def test_of_what_waits_for_a_paused_nmond_the_newest_counts(newer: State, unclaimed: bool) -> None:
+    world = World(Bounds())
+    world.begin()
+    said, host = world.slots[0], world.hosts[1]
+    assert said is not None
+    assert host.engine is not None
+    peer = host.engine.peers["node1"]
+    later = replace(said, seq=said.seq + 9, services=(replace(said.services[0], state=newer),))
+    host.paused_at, peer.entries, peer.silent = world.now, {}, True
+    host.inbox = tuple(
+        MessageReceived(each, PathId("node1", path), world.now)
+        for path, each in ((1, replace(said, seq=said.seq + 8)), (0, later))
+    )
+    assert world._unclaimed() is unclaimed
 
 
 def test_the_verdict_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:

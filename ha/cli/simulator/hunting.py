@@ -21,6 +21,7 @@ from ha.simulation.coverage import Cell, in_order, parse
 from ha.simulation.hunt import Tally
 
 MAX_EXPLORED = 16 * 1024 * 1024
+_RESTS_ON = ("simulation.hunt", "cli.simulator.given")
 KEEP_S = 15.0
 """The state of a hunt is written so often."""
 SHOWN = 20
@@ -85,11 +86,13 @@ class Kept:
 
 
 def code(root: Path = Path(ha.__file__ or "").parent) -> str:
-    """Digest of all code that a history rests on: what ``ha.simulation.hunt`` imports. Raises CliError."""
+    """Digest of ezha's own code that a hunt rests on: what carries histories out, and what draws their plans. Raises
+    CliError."""
     digest = blake2b(digest_size=12)
     try:
         finder = ModuleFinder([str(root.parent)])
-        finder.run_script(str(root / "simulation" / "hunt.py"))
+        for rested_on in _RESTS_ON:
+            finder.import_hook(f"{root.name}.{rested_on}")
         for name in sorted(finder.modules):
             if name.partition(".")[0] == root.name:
                 module = root.parent.joinpath(*name.split("."))

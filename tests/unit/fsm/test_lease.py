@@ -638,3 +638,42 @@ def test_a_record_that_cannot_be_written_is_not_tried_all_the_time():
     cluster.run(2, scripts=False)
     assert cluster.now == begin + 2
     assert host.engine.seq - seq < 10
+
+
+def reopened_while_another_falls_silent(cluster: Cluster) -> None:
+    """node1 runs it and cannot write; it loses its power, and 0.9 T later node2 opens the disk anew, which node3, that
+    proves it, cannot read for a while."""
+    names = ("node1", "node2", "node3")
+    cluster.unwritable.add("node1")
+    cluster.slots.clear()
+    for name in names:
+        cluster.restart(name, boot=True)
+    cluster.run(3.0)
+    for name in names[:2]:
+        cluster.ask(name, Action.UNFREEZE)
+        cluster.run(3.0)
+    assert cluster.states() == ["STARTED", "STOPPED", "FROZEN_STOP"]
+    cluster.power_off("node1")
+    cluster.run(0.9 * T)
+    cluster.unreadable.add("node3")
+    cluster.feed("node2", OwnSlot(1, None))
+    cluster.run(0.2 * T)
+    cluster.unreadable.clear()
+    cluster.run(3 * T)
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_disk_that_is_proven_late_shows_at_once_what_was_read_on_it(
+    monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    """Twin: the slots were looked at long ago, and nobody notices that this counts now."""
+    if not guarded:
+
+        def see(self: Standings) -> None:
+            own = self.config.paths_of(self.node)
+            self._devices = frozenset(own[i].device for i in self._shared)
+
+        monkeypatch.setattr(Standings, "_see_devices", see)
+    cluster = Cluster(config(("node1", "node2", "node3"), paths=1, protection="disk"))
+    reopened_while_another_falls_silent(cluster)
+    assert cluster.hosts["node2"].state() is (S.STARTED if guarded else S.STOPPED)
