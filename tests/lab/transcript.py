@@ -31,6 +31,8 @@ _PATTERNS = {
 _BLANK = "<blank>"
 """A line that is printed empty: an empty line in the file ends the paragraph."""
 _UNTIL_S = 15.0
+_DAYTIME_H = 12
+"""What the shells' clock shows: what a tutorial prints of a schedule at night is not true at night."""
 _COMMAND_S = 30.0
 
 
@@ -70,14 +72,23 @@ def parse(path: Path, both: tuple[str, ...] = ("node1", "node2")) -> list[Step]:
     return steps
 
 
+def daytime(utc_hour: int) -> str:
+    """The time zone (``TZ``, POSIX.1-2017, 8.3) in which it is now between noon and one o'clock."""
+    return f"DAY{utc_hour - _DAYTIME_H:+d}"
+
+
 class Shell:
-    """A shell on a node, without a terminal. It begins with next to no environment, as after a login."""
+    """A shell on a node, without a terminal. It begins with next to no environment, as after a login.
+
+    Its day begins at noon, whenever the test runs.
+    """
 
     _MARK = "-- the command above ended with"
 
     def __init__(self, lab: Lab, node: str) -> None:
         self.node = node
-        argv = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "sh"]
+        zone = daytime(time.gmtime().tm_hour)
+        argv = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", f"TZ={zone}", "sh"]
         self._child = lab.popen(
             node, argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
         )
