@@ -339,7 +339,8 @@ class Daemon:
         node.outside.stop()
         node.guarding.close()
         until = self.loop.clock() + WORKERS_END_S
-        while self.loop.clock() < until and not (node.workers.gone and node.outside.gone and self.control.idle):
+        parts = (node.workers, node.outside, node.guarding)
+        while self.loop.clock() < until and not (all(part.gone for part in parts) and self.control.idle):
             self.loop.turn(0.05)
         self.loop.drain()
         if not node.workers.gone:

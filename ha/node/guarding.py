@@ -109,6 +109,7 @@ class Guarding:
         self._arm_until = 0.0
         self.held = False
         """No guardian is started: that is left to the nmond that this one is handed over to."""
+        self._closed = False
         self.restarts = 0
         self.lease_until = float("-inf")
         """When the lease of the nmond before this one ends; ``inf``: it left nothing that a lease covers; ``-inf``:
@@ -194,19 +195,26 @@ class Guarding:
             process.fork(lambda: _done(ender.end(why)))
 
     def close(self) -> None:
-        """nmond ends. A guardian that has something to guard stays."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """nmond ends. A guardian that has something to guard stays; else it ends, too, and none is started any more."""
+        self._timer_off()
         page = self._page
-        if page is None or not self._pid:
+        if page is None:
             return
         if page.until == float("inf"):
-            self._signal(signal.SIGTERM)
-        else:
+            self.held = self._closed = True
+            if self._pid:
+                self._ready, self._dismissed = False, True
+                self._signal(signal.SIGTERM)
+        elif self._pid:
             self._log.warning(
                 "services that a lease covers still run here: the guardian stays, and ends them with this machine "
                 f"unless another nmond renews the lease within {max(0.0, page.until - self._loop.clock()):.1f} s"
             )
+
+    @property
+    def gone(self) -> bool:
+        """No guardian is left that ``close`` has ended."""
+        return not (self._closed and self._pid)
 
     def outlook(self) -> str:
         """For people: what becomes of this machine where nmond ends now; empty: nothing."""

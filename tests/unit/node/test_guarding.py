@@ -555,9 +555,19 @@ class TestGuarding:
     def test_an_orderly_end_ends_a_guardian_that_guards_nothing(self, node: Node) -> None:
         node.begin(COMMAND)
         node.until(lambda: node.told == [Promise.COMMAND])
-        node.guarding.held = True
         node.guarding.close()
-        node.until(lambda: node.guarding.pid == 0)
+        assert not node.guarding.gone
+        node.until(lambda: node.guarding.gone)
+        assert node.guarding.pid == 0
+        assert node.log.lines == []
+
+    def test_an_orderly_end_starts_no_other_in_place_of_one_that_is_let_go(self, node: Node) -> None:
+        node.begin(COMMAND)
+        node.until(lambda: node.told == [Promise.COMMAND])
+        node.guarding.use(Plan("command", MARGIN, ("/bin/false",)))
+        node.guarding.close()
+        node.until(lambda: node.guarding.gone)
+        assert node.guarding.pid == 0
 
     def test_a_guardian_with_something_to_guard_stays_and_that_is_told(self, node: Node) -> None:
         node.begin(COMMAND)
