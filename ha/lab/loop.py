@@ -57,7 +57,7 @@ def backing_of(name: str) -> tuple[int, int, str] | None:
         raw = bytearray(_INFO.size)
         fcntl.ioctl(device, _LOOP_GET_STATUS64, raw)
     except OSError as error:
-        if error.errno in (errno.ENXIO, errno.ENOTCONN):
+        if error.errno in (errno.ENXIO, errno.ENOTCONN, errno.ECONNABORTED):
             return None
         raise
     finally:
