@@ -479,6 +479,7 @@ def test_the_disk_is_a_block_device_with_sectors_of_512_bytes(bare_lab: Lab) -> 
 def test_power_off_kills_everything_at_once_and_the_files_stay(bare_lab: Lab) -> None:
     first = recorded(bare_lab)[1]
     sleeper = bare_lab.popen("node1", ["sleep", "1000"])
+    wait_for(lambda: "sleep" in bare_lab.exec("node1", ["ps", "-eo", "comm"]).stdout)
     bare_lab.exec("node1", ["sh", "-c", "echo kept > /var/lib/kept; echo gone > /run/gone"])
     bare_lab.power_off("node1")
     assert sleeper.wait(5) == 128 + signal.SIGKILL
