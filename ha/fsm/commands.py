@@ -6,7 +6,7 @@ No wish is lost or done twice: a later command ends the waiting of an earlier on
 from dataclasses import replace
 
 from ha.fsm.claims import Claims
-from ha.fsm.events import Command, NoteKind, Reply, ScriptEnded
+from ha.fsm.events import Command, NoteKind, ScriptEnded
 from ha.fsm.machine import Facts, decide
 from ha.fsm.service import OUTCOMES, Job, Service, Waiting
 from ha.fsm.states import Action, ScriptKind, State
@@ -72,7 +72,7 @@ class Commands(Claims):
                 self._refuse(command, f"a {service.queued.action.value} waits already for the controller's answer")
                 return
             self._put(name, replace(service, queued=command))
-            self._replies.append(Reply(command.id, name, True, "its controller is being asked", final=False))
+            self._reply(command.id, name, True, "its controller is being asked", final=False)
             return
         row = decide(service.state, trigger, facts)
         left = self._left_over(service, row)
@@ -85,7 +85,7 @@ class Commands(Claims):
             waiting = Waiting(command.id, command.action, good, bad, target)
             self._put(name, replace(self.services[name], waiting=waiting))
             accepted = f"{command.action.value} accepted"
-            self._replies.append(Reply(command.id, name, True, accepted, final=False))
+            self._reply(command.id, name, True, accepted, final=False)
         evidence = self._evidence(service, verdicts, now) if command.action in _LOOKS else ()
         row = self._trigger(name, trigger, now, facts, why=why, by=command.by, evidence=evidence, target=target)
         if row.dest is None:
@@ -116,7 +116,7 @@ class Commands(Claims):
             return
         if command.action is Action.FORCE_STOP and not command.override:
             self._put(name, replace(service, pending=command))
-            self._replies.append(Reply(command.id, name, True, "its controller is asked", final=False))
+            self._reply(command.id, name, True, "its controller is asked", final=False)
             self._run(name, ScriptKind.STATUS, now)
             return
         self._force(name, command, False, now)

@@ -6,7 +6,7 @@ All changes of state pass through ``_trigger``. Why a trigger is pulled is decid
 from dataclasses import replace
 
 from ha.fsm.config import ServiceConfig
-from ha.fsm.events import Command, Ended, KillScript, NoteKind, Reply, RunScript
+from ha.fsm.events import Command, Ended, KillScript, NoteKind, RunScript
 from ha.fsm.evidence import Standing
 from ha.fsm.machine import NO_FACTS, Facts, decide
 from ha.fsm.message import MAX_GENERATION
@@ -278,4 +278,4 @@ class Conduct(Sight):
                 waiting.command, name, good, f"{service.state.name}" if good else f"{service.state.name}: {reason}"
             )
         else:
-            self._replies.append(Reply(waiting.command, name, True, f"{service.state.name}: {reason}", final=False))
+            self._reply(waiting.command, name, True, f"{service.state.name}: {reason}", final=False)

@@ -39,7 +39,6 @@ from ha.fsm.events import (
     Written,
 )
 from ha.fsm.evidence import holds
-from ha.fsm.freshness import last_heard
 from ha.fsm.hearing import Hearing
 from ha.fsm.lapse import RETRY_S
 from ha.fsm.lease import FOREVER, NEVER
@@ -51,7 +50,6 @@ from ha.fsm.service import ORPHAN, Job, Service
 from ha.fsm.standing import FENCED
 from ha.fsm.states import Promise, ScriptKind, State
 from ha.fsm.table import Trigger
-from ha.fsm.timing import Timing
 
 
 def jeopardy(peer: Peer) -> str:
@@ -87,15 +85,16 @@ class Engine(Hearing):
         unreadable: bool = False,
         orphans: Mapping[str, ScriptKind] | None = None,
         freeze_secondary: bool = False,
-        lease_until: float = NEVER,
+        guard_until: float = NEVER,
     ) -> None:
         """``record``: what the state store held; ``boot``: the machine booted since it was written;
         ``unreadable``: it could not be read, so no state is known (hazards H9, H12); ``orphans``: scripts left
-        over from a killed nmond that still run; ``lease_until``: when the lease of that nmond ends, ``inf`` where
-        nothing that needs one was left. Times in seconds of a monotonic clock that counts suspends."""
+        over from a killed nmond that still run; ``guard_until``: the hard deadline that nmond had told its guard, by
+        which all it left ends, ``inf`` where that was nothing. Times in seconds of a monotonic clock that counts
+        suspends."""
         super().__init__(config, node, incarnation, now)
         self._boot = boot
-        self._orphans = dict(orphans or {})
+        self._orphans = self._undo_orphans = dict(orphans or {})
         self._freeze_secondary = freeze_secondary
         self._strays = {r.name: r for r in record.services}
         """Records of services that the configuration does not name (any more) and that may run here all the same: kept
@@ -104,13 +103,12 @@ class Engine(Hearing):
         self._remember(record)
         if boot:
             self._forget_fenced()
-        self._frozen_known = lease_until == FOREVER
+        self._frozen_known = guard_until == FOREVER
         self._configure(config, now)
-        self._set_leases(NEVER if boot or lease_until == FOREVER else lease_until, now)
-        self._reckon_back(now)
-        if self._strays and not boot and NEVER < lease_until < FOREVER:
-            longest = max((config.timeout_of(n) for n in config.nodes), default=0.0)
-            self._strays_end = lease_until + Timing(longest).margin
+        inherited = not boot and NEVER < guard_until < FOREVER
+        self._set_leases(now, guard_until if inherited else NEVER)
+        if self._strays and inherited:
+            self._strays_end = guard_until
 
     def start(self, now: float) -> Effects:
         """The first effects: what a boot or a restart of nmond makes of each recorded state."""
@@ -196,6 +194,8 @@ class Engine(Hearing):
                 self.leaving, self._entries = True, None
                 self._mark(self.services)
                 self._warn_of_frozen()
+        if self._returned and (self._unsaved_until is None or now >= self._unsaved_until):
+            self._adopt_returned(now)
         return self._finish(now)
 
     def _warn_of_frozen(self) -> None:
@@ -223,7 +223,8 @@ class Engine(Hearing):
     def rollback(self, now: float) -> None:
         """The last step's records could not be persisted: put everything it decided back; it is tried again.
 
-        Heartbeats go on, with what stood before the step: silence would be taken for the death of this node."""
+        Heartbeats go on, with what stood before the step: silence would be taken for the death of this node. A new
+        configuration stays in force: files, paths and workers are those of today already."""
         for name, old in self._undo.items():
             if old.job is not None:
                 # Its end may be what could not be persisted: nobody is pressed meanwhile, nor asked again at once.
@@ -233,6 +234,8 @@ class Engine(Hearing):
             self.services[name] = old
             self._track(name)
             self._wakes[name] = now + RETRY_S
+        if self._undo_returned:
+            self._returned, self._orphans = self._undo_returned, self._undo_orphans
         self._undo, self._ending = {}, self._undo_ending
         self._entries = None
         self.incarnation, self.left = self._undo_node
@@ -247,7 +250,8 @@ class Engine(Hearing):
         known = tuple(s.record for s in self.services.values())
         down = tuple((p.name, *p.down_at_seq, p.down) for p in self.peers.values() if p.down)
         shared = tuple(sorted(self._shared_now))
-        last = (last_heard(p.name, p.newest, p.before) for p in self.peers.values() if not original.is_original(p))
+        mine = {s.id: name for name, s in self.services.items()}
+        last = (p.last_heard(mine) for p in self.peers.values() if not original.is_original(p))
         heard = tuple(each for each in last if each is not None)
         return NodeRecord(self.incarnation.counter, (*known, *self._strays.values()), self._lost, shared, down, heard)
 
@@ -334,6 +338,7 @@ class Engine(Hearing):
             "services": [snapshot.dump(snapshot.unattended(s)) for s in self.services.values()],
             "lost": self._lost,
             "strays": [snapshot.dump(r) for r in self._strays.values()],
+            "returned": list(self._returned),
             "lease": self._leases_as_data(),
             "orphans": {name: kind.value for name, kind in self._orphans.items()},
             "peers": [
@@ -371,6 +376,7 @@ class Engine(Hearing):
         wakes: Mapping[str, float],
         alerted: Mapping[str, float],
         unsaved_until: float | None,
+        returned: Iterable[str],
     ) -> None:
         """Take over what another engine object held (``snapshot.restore_engine``).
 
@@ -383,6 +389,7 @@ class Engine(Hearing):
         self._job, self._next_send, self._send_now = job, next_send, True
         self._last_step, self._alerted, self._unsaved_until = last_step, dict(alerted), unsaved_until
         self._wakes = {name: at for name, at in wakes.items() if name in self.services}
+        self._returned = tuple(name for name in returned if name in self.services)
         self._entries = None
         self._mark(self.services)
 
@@ -502,6 +509,7 @@ class Engine(Hearing):
             paths = [replace(kept[p.text], config=p) if p.text in kept else PeerPath(p) for p in config.paths_of(name)]
             if old is not None:
                 old.paths, old.timeout = paths, config.timeout_of(name)
+                old.not_before = min(old.not_before, now + old.timeout / 2)  # reckoned with another T
                 old.reckon()
             # The seconds of an original node do not compare with what it said as a node of ezha.
             before = None if config.is_original(name) else self._heard_before.get(name)
@@ -520,12 +528,19 @@ class Engine(Hearing):
         back = [name for name in self._strays if name in config.services and self.node in config.services[name].nodes]
         before = self._covers
         self._configure(config, now)
-        self._set_leases(NEVER, now)
+        self._set_leases(now)
         self._inherit(before, now)
-        for name in back:
-            self._adopt(name, now)
+        self._returned = self._undo_returned = (*self._returned, *back)
+        self._adopt_returned(now)
         self._persist_all = self._send_now = True
         self._mark(self.services)
+
+    def _adopt_returned(self, now: float) -> None:
+        returned, self._returned = self._returned, ()
+        self._undo_orphans = dict(self._orphans)
+        for name in returned:
+            if name in self.services:
+                self._adopt(name, now)
 
     def _look_at_own_time(self, now: float) -> None:
         """Our own lapses, and scripts past their time: before any event is looked at."""

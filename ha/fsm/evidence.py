@@ -94,6 +94,15 @@ def judge(peer: Peer, service: int, acknowledged: int, needed: int, now: float, 
     return known
 
 
+def remembered(peer: Peer, service: str) -> Verdict | None:
+    """What an earlier nmond had heard of ``peer`` last, where that bars whatever its silence proves now."""
+    before = peer.before
+    if peer.newest is not None or peer.down or before is None or service not in before.frozen:
+        return None
+    text = f"{peer.name} ran it frozen (FROZEN_START) when it was last heard, by the nmond before this one"
+    return Verdict(peer.name, Standing.HOLDS, text)
+
+
 def _judge(peer: Peer, entry: ServiceEntry | None, acknowledged: int, needed: int, now: float, terms: Terms) -> Verdict:
     if peer.down:
         return Verdict(peer.name, Standing.CLEAR, f"{peer.name} is down: {peer.down}")

@@ -29,6 +29,9 @@ class LastHeard:
     node: str
     incarnation: Incarnation
     seq: int
+    frozen: tuple[str, ...] = ()
+    """Services that it ran frozen then (FROZEN_START). No lease ends those, and so no silence frees them; and the
+    message that said so may come no more: its slot may hold an older one, which is refused."""
 
 
 def older(message: Heartbeat, last: LastHeard) -> bool:
@@ -36,13 +39,6 @@ def older(message: Heartbeat, last: LastHeard) -> bool:
     if message.incarnation == last.incarnation:
         return message.seq < last.seq
     return message.incarnation.counter < last.incarnation.counter
-
-
-def last_heard(node: str, newest: Heartbeat | None, before: LastHeard | None) -> LastHeard | None:
-    """What is to be remembered of ``node``; nothing of one whose number nobody could go above."""
-    if newest is None or newest.incarnation.counter > BELIEVED_COUNTER:
-        return before
-    return LastHeard(node, newest.incarnation, newest.seq)
 
 
 @dataclass(slots=True)

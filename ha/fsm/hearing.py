@@ -13,7 +13,7 @@ from ha.fsm.evidence import holds
 from ha.fsm.freshness import BELIEVED_COUNTER
 from ha.fsm.identity import node_id
 from ha.fsm.message import Ack, Handover, Heartbeat, Incarnation, ServiceEntry
-from ha.fsm.peers import Heard, Peer
+from ha.fsm.peers import Heard, Peer, frozen_in
 from ha.fsm.service import Service
 from ha.fsm.states import State
 
@@ -75,6 +75,8 @@ class Hearing(Commands):
             self._note(NoteKind.PEER, "", f"{peer.name} {again}", evidence=tuple(peer.describe_paths(now)))
             self._mark(self._neighbours[peer.name])
         self._check_own_incarnation(peer, now)
+        if peer.entries is not before and not frozen_in(peer.entries) <= frozen_in(before):
+            self._bumped = True  # on record before our acknowledgement says that it is known
         if peer.name in self._uncompared:
             self._uncompared.discard(peer.name)
             self._compare(peer, {}, now)

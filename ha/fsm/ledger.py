@@ -54,6 +54,9 @@ class Ledger:
         self._persist_all = False
         self._unsaved_until: float | None = None
         """Records could not be written: tried again then, and before any script is run. None: all are on the disk."""
+        self._returned: tuple[str, ...] = ()
+        """Services that the configuration names again, and that are still to be adopted: a step that did it could not
+        be persisted."""
         self._uncompared: set[str] = set()
         """Peers whose word led to a step that was taken back: compared anew, all of it, at their next message."""
         self._begin()
@@ -61,6 +64,7 @@ class Ledger:
     def _begin(self) -> None:
         self._undo: dict[str, Service] = {}
         self._undo_node = (self.incarnation, self.left)
+        self._undo_returned = self._returned
         self._persist: dict[str, None] = {}
         self._kills: list[KillScript] = []
         self._runs: list[RunScript] = []
@@ -117,8 +121,10 @@ class Ledger:
         for name in names:
             self._dirty[name] = None
 
-    def _reply(self, command: str, service: str, ok: bool, text: str) -> None:
-        self._replies.append(Reply(command, service, ok, text))
+    def _reply(self, command: str, service: str, ok: bool, text: str, *, final: bool = True) -> None:
+        """An answer; to a command that has lost its client, which a hand-over leaves without an id, to nobody."""
+        if command:
+            self._replies.append(Reply(command, service, ok, text, final))
 
     def _note(
         self,

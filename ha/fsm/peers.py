@@ -4,13 +4,15 @@ Liveness only. Whether what a peer says allows anything is ``ha.fsm.evidence``'s
 Times are monotonic seconds of this node.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from ha.fsm.config import PathConfig
-from ha.fsm.freshness import Firsts, LastHeard, older
+from ha.fsm.freshness import BELIEVED_COUNTER, Firsts, LastHeard, older
 from ha.fsm.message import Ack, Heartbeat, Incarnation, ServiceEntry
+from ha.fsm.states import State
 
 
 class Heard(Enum):
@@ -138,6 +140,16 @@ class Peer:
             return self.newest.incarnation
         return self.before.incarnation if self.before is not None else None
 
+    def last_heard(self, names: Mapping[int, str]) -> LastHeard | None:
+        """What is to be remembered of it; of one whose number nobody could go above, what was so before.
+
+        ``names``: of the services, by their numbers in messages."""
+        newest = self.newest
+        if newest is None or newest.incarnation.counter > BELIEVED_COUNTER:
+            return self.before
+        frozen = sorted(names[number] for number in frozen_in(self.entries) if number in names)
+        return LastHeard(self.name, newest.incarnation, newest.seq, tuple(frozen))
+
     @property
     def left(self) -> bool:
         return self.newest is not None and self.newest.left
@@ -211,3 +223,8 @@ class Peer:
                 told.append(f"{self.name} on {name}: last news {now - path.last:.3f} s ago")
         self._described = (now, self.paths, tuple(told))
         return self._described[2]
+
+
+def frozen_in(entries: Mapping[int, ServiceEntry]) -> set[int]:
+    """Numbers of the services that a node says it runs frozen."""
+    return {number for number, entry in entries.items() if entry.state is State.FROZEN_START}

@@ -4,7 +4,7 @@ from typing import Final
 
 from ha.fsm import original
 from ha.fsm.config import PathId
-from ha.fsm.evidence import Standing, Terms, Verdict, judge
+from ha.fsm.evidence import Standing, Terms, Verdict, judge, remembered
 from ha.fsm.peers import Peer
 from ha.fsm.service import Service
 from ha.fsm.standing import Standings
@@ -39,13 +39,17 @@ class Sight(Standings):
 
     def _verdicts(self, service: Service, needed: int, now: float) -> list[Verdict]:
         terms = self._terms(service, needed, now)
-        return [self._verdict(p, service.id, needed, now, terms) for p in self._others(service)]
+        return [self._verdict(p, service, needed, now, terms) for p in self._others(service)]
 
-    def _verdict(self, peer: Peer, service: int, needed: int, now: float, terms: Terms) -> Verdict:
+    def _verdict(self, peer: Peer, service: Service, needed: int, now: float, terms: Terms) -> Verdict:
+        known = remembered(peer, service.record.name)
+        if known is not None:
+            return known
+        number = service.id
         if not original.is_original(peer):
-            return judge(peer, service, peer.acknowledgement(self.id, self.incarnation), needed, now, terms)
+            return judge(peer, number, peer.acknowledgement(self.id, self.incarnation), needed, now, terms)
         # It acknowledges nothing: what it says must do, and what our claim owes it is ``_look_twice``'s matter.
-        return original.judged(peer, peer.entries.get(service), judge(peer, service, needed, needed, now, terms))
+        return original.judged(peer, peer.entries.get(number), judge(peer, number, needed, needed, now, terms))
 
     def _evidence(self, service: Service, verdicts: list[Verdict], now: float) -> tuple[str, ...]:
         told = tuple(v.text for v in verdicts)

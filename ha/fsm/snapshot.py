@@ -105,6 +105,7 @@ def restore_engine(
             wakes={str(name): float(at) for name, at in plain["wakes"].items()},
             alerted={str(key): float(at) for key, at in plain["alerted"].items()},
             unsaved_until=plain.get("unsaved_until"),
+            returned=[*plain.get("returned", ()), *(r.name for r in map(load, plain["strays"]))],
         )
         for each in plain["peers"]:
             peer = engine.peers.get(each["name"])

@@ -118,8 +118,9 @@ class Standings(Ledger):
         ran. What an operator has confirmed stays."""
         self._down_before = tuple(each for each in self._down_before if not each[3].startswith(FENCED))
 
-    def _set_leases(self, until: float, now: float) -> None:
-        """After the configuration: one lease for all services with the same other nodes. ``until``: of a new one."""
+    def _set_leases(self, now: float, ended: float = NEVER) -> None:
+        """After the configuration: one lease for all services with the same other nodes. ``ended``: the hard deadline
+        that an earlier nmond left; each new lease ends by its own way before that."""
         old, self.leases, self._covers, self._keys = self.leases, {}, {}, {}
         self._held, self._lapsed, self._freezing = {}, {}, {}
         for name, service in self.services.items():
@@ -131,6 +132,7 @@ class Standings(Ledger):
             key = (arbiter, f"{timing.timeout:g}", *sorted(n for n in config.nodes if n != self.node))
             lease = self.leases.get(key)
             if lease is None:
+                until = ended - timing.margin
                 lease = old.get(key) or Lease(key[2:], timing, arbiter, until, until > now)
                 self.leases[key] = lease
             self._covers[name], self._keys[name] = lease, key
@@ -139,14 +141,6 @@ class Standings(Ledger):
         self._longest_lease = max((lease.timing.lease for lease in self.leases.values()), default=0.0)
         for name in self.services:
             self._track(name)
-
-    def _reckon_back(self, now: float) -> None:
-        """What an earlier nmond left is the first hard deadline of all its leases, less the longest way back from one:
-        each lease ended by its own way before that deadline at the earliest."""
-        longest = max((lease.timing.margin for lease in self.leases.values()), default=0.0)
-        for lease in self.leases.values():
-            lease.until += longest - lease.timing.margin
-            lease.standing = lease.until > now
 
     def _follow_lines(self) -> None:
         """What is known of each own disk line goes along to its place in the configuration of today; of one that is

@@ -22,12 +22,12 @@ def first_engine(
     nonce: int,
     now: float,
     orphans: Mapping[str, ScriptKind],
-    lease_until: float = NEVER,
+    guard_until: float = NEVER,
 ) -> E:
     """An engine of ``kind`` after a boot, a stop or a crash, not started yet.
 
     ``nonce``: the random part of the incarnation, 0 … 2**32-1; ``orphans``: scripts that are left over, by service;
-    ``lease_until``: when the lease of the nmond before this one ends, ``inf`` where it left nothing that needs one.
+    ``guard_until``: by when what the nmond before this one left ends, ``inf`` where it left nothing that needs a lease.
     """
     record = loaded.record or NodeRecord(0)
     return kind(
@@ -40,5 +40,5 @@ def first_engine(
         unreadable=loaded.unreadable,
         orphans=orphans,
         freeze_secondary=configuration.options.freeze_secondary_on_start,
-        lease_until=lease_until,
+        guard_until=guard_until,
     )

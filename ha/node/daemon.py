@@ -178,8 +178,8 @@ class Daemon:
         node.runner.prepare()
         self._reap_strangers()
         nonce, now = int.from_bytes(os.urandom(4)), self.loop.clock()
-        node.guarding.open(boot_id, node.guard_plan())
-        until = node.guarding.lease_until
+        node.guarding.open(boot_id)
+        until = node.guarding.left_until
         engine = first_engine(Engine, configuration, node.name, loaded, nonce, now, node.runner.adopt(), until)
         incarnation = engine.incarnation
         what = "after a boot" if loaded.boot else "in the same boot" if loaded.record else "for the first time"
@@ -225,7 +225,7 @@ class Daemon:
         node = self.node
         try:
             node.runner.prepare()
-            node.guarding.open(boot_id, node.guard_plan())
+            node.guarding.open(boot_id)
             # From here on nobody speaks for this node until it does so itself.
             node.unpack(bridge.take(int(data["bridge"])))
             self.control.listen(int(data["control"]))

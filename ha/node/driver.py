@@ -18,6 +18,7 @@ from ha.fsm.events import (
     NOTHING,
     Arbitrate,
     Command,
+    ConfigChanged,
     Effects,
     Event,
     FenceNode,
@@ -294,9 +295,9 @@ class Driver:
             case Command(id=name, service=service):
                 text = f"nothing was done: the state of record cannot be written ({self.trouble})"
                 self._world.answer(Reply(name, service, False, text))
-            case Tick() | MessageReceived() | News():
-                # The engine has heard the message, and looks at the services of the step again by itself. Who was heard
-                # or fell silent is not taken back, nor found again.
+            case Tick() | MessageReceived() | News() | ConfigChanged():
+                # The engine has heard the message, or has another configuration, and looks at the services of the step
+                # again by itself. Who was heard or fell silent is not taken back, nor found again.
                 for note in notes:
                     if not note.service:
                         self._world.tell(note)

@@ -63,8 +63,6 @@ class Plan:
     """Device; empty: there is none."""
     watchdog_s: int = 0
     """The watchdog's timeout in seconds."""
-    longest: float = 0.0
-    """As ``margin``, of the lease with the longest T."""
 
 
 def plan_of(cluster: ClusterConfig, node: str, options: Protecting) -> Plan | None:
@@ -81,7 +79,6 @@ def plan_of(cluster: ClusterConfig, node: str, options: Protecting) -> Plan | No
         timeout=COMMAND_S,
         watchdog=options.watchdog,
         watchdog_s=min(timing.watchdog for timing in timings) if options.watchdog else 0,
-        longest=max(timing.margin for timing in timings),
     )
 
 
@@ -111,24 +108,23 @@ class Guarding:
         """No guardian is started: that is left to the nmond that this one is handed over to."""
         self._closed = False
         self.restarts = 0
-        self.lease_until = float("-inf")
-        """When the lease of the nmond before this one ends; ``inf``: it left nothing that a lease covers; ``-inf``:
-        that is not known. Set by ``open``."""
+        self.left_until = float("-inf")
+        """The hard deadline that the nmond before this one told last; ``inf``: it left nothing that a lease covers;
+        ``-inf``: that is not known. Set by ``open``."""
         self._told = False
         self._seen = self._seen_at = self._looked_at = 0.0
         """What the page last showed of the guardian, since when, and when nmond last looked."""
 
     # ------------------------------------------------------------------------------------------ beginning
 
-    def open(self, boot: str, plan: Plan | None) -> None:
+    def open(self, boot: str) -> None:
         """Find what an earlier nmond left; ``use`` begins to guard. Raises OSError."""
         path = f"{self._layout.run}/guard"
         known = os.path.exists(path)
         self._boot = boot
         self._page = page = GuardFile.open(path, boot)
         if known:
-            # Reckoned back by the longest way, no lease is taken for longer than it is.
-            self.lease_until = page.until - (max(plan.margin, plan.longest) if plan is not None else 0.0)
+            self.left_until = page.until
 
     def use(self, plan: Plan | None) -> None:
         """From now on by this plan (the configuration was read). None: nothing here needs a guard."""

@@ -24,7 +24,7 @@ from ha.fsm.states import State
 from ha.node.names import name_trouble
 
 VERSION = 1
-MAX_BYTES = 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 MAX_SERVICES = 2000
 """Twice what the configuration allows: a service that was removed may still have a record."""
 MAX_LISTED = 1000
@@ -66,7 +66,7 @@ class Encoder:
         _check_range("incarnation", record.incarnation, MAX_COUNTER)
         if len(record.services) > MAX_SERVICES:
             raise ValueError(f"{len(record.services)} services, more than {MAX_SERVICES}")
-        heard = [[each.node, each.incarnation.counter, each.incarnation.nonce, each.seq] for each in record.heard]
+        heard = [_of_heard(each) for each in record.heard]
         head = (
             f'{{"node":"{self._node}","boot":"{boot_id}","incarnation":{record.incarnation},"heard":{_compact(heard)},'
             f'"lost":{_json(record.lost)},"shared":{_compact(record.shared)},"down":{_compact(record.down)},'
@@ -131,11 +131,19 @@ def _heard(nodes: object) -> tuple[LastHeard, ...]:
     if not isinstance(nodes, list) or len(nodes) > MAX_LISTED:
         raise wrong
     for each in nodes:
-        if not isinstance(each, list) or [type(part) for part in each] != [str, int, int, int]:
+        if not isinstance(each, list) or [type(part) for part in each[:4]] != [str, int, int, int]:
             raise wrong
         if not (1 <= each[1] <= MAX_COUNTER and 0 <= each[2] < 2**32 and 1 <= each[3] <= MAX_COUNTER):
             raise wrong
-    return tuple(LastHeard(name, Incarnation(counter, nonce), seq) for name, counter, nonce, seq in nodes)
+        frozen = each[4:]
+        if len(frozen) > MAX_SERVICES or any(not isinstance(name, str) or name_trouble(name) for name in frozen):
+            raise wrong
+    return tuple(LastHeard(node, Incarnation(counter, nonce), seq, tuple(f)) for node, counter, nonce, seq, *f in nodes)
+
+
+def _of_heard(last: LastHeard) -> list[object]:
+    """A node, its incarnation and sequence number, and then the services that it ran frozen."""
+    return [last.node, last.incarnation.counter, last.incarnation.nonce, last.seq, *last.frozen]
 
 
 def _compact(value: object) -> str:

@@ -228,7 +228,7 @@ class Nmond:
             nonce,
             machine.now(),
             orphans,
-            lease_until=machine.guard.lease_until,
+            guard_until=machine.guard.until,
         )
         engine.cells = self._cells
         for service in orphans:

@@ -11,7 +11,7 @@ from enum import Enum
 
 from ha.fsm.lease import FOREVER, timing_of
 from ha.fsm.states import Promise
-from ha.fsm.timing import EMERGENCY, FENCE, LATENESS
+from ha.fsm.timing import FENCE
 from ha.node.config import Configuration
 from ha.simulation.agenda import Agenda
 from ha.simulation.clock import Clock
@@ -107,13 +107,6 @@ class Guard:
     def latency(self) -> float:
         """Seconds that the end of the machine takes at most, once it was asked for."""
         return FENCE * self._shortest
-
-    @property
-    def lease_until(self) -> float:
-        """When the first of the leases ended, or will, that the nmond before had; ``inf``: it had none."""
-        if self.until == FOREVER:
-            return FOREVER
-        return self.until - (LATENESS + EMERGENCY) * max(self.how.timeouts)
 
     def _arm(self) -> None:
         self._armed += 1

@@ -187,7 +187,6 @@ class _Telling:
         return (
             None if host.engine is None else self._engine(host.engine),
             self._stored(host.disk),
-            self._until(host.lease_until),
             self._until(host.guard),
             host.up,
             None if host.stop is None else host.stop == 0,

@@ -177,9 +177,8 @@ class Host:
     """None: it is off."""
     disk: NodeRecord
     """Its own, with the state of record."""
-    lease_until: float = FOREVER
-    """As the guard's file tells it to the next nmond. By its own clock, as ``guard``."""
     guard: float = FOREVER
+    """As the guard's file tells it, to the next nmond, too. By its own clock."""
     up: bool = False
     stop: int | None = None
     """The job of the stop script that runs; None: none does."""
@@ -214,7 +213,6 @@ class Host:
         return Host(
             self.engine,
             self.disk,
-            self.lease_until,
             self.guard,
             self.up,
             self.stop,
@@ -510,7 +508,7 @@ class World:
             now,
             boot=boot,
             orphans={WEB: ScriptKind.STOP} if orphaned else {},
-            lease_until=old.lease_until,
+            guard_until=old.guard,
         )
         engine.cells = Counter()
         if orphaned:
@@ -559,17 +557,12 @@ class World:
             host.disk = host.engine.record()
         if effects.guard is not None:
             host.guard = effects.guard
-            host.lease_until = FOREVER if effects.guard == FOREVER else self._lease_end(host)
         if effects.send is not None:
             self._send(node, effects.send)
         if effects.look:
             self._want_looks(node)
         for script in effects.run:
             self._run(node, script)
-
-    def _lease_end(self, host: Host) -> float:
-        assert host.engine is not None
-        return min((lease.until for lease in host.engine.leases.values()), default=FOREVER)
 
     def _run(self, node: int, script: RunScript) -> None:
         host = self._mine(node)

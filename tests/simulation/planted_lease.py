@@ -193,8 +193,8 @@ def _adopted_past_the_lease() -> Iterator[None]:
     def init(
         self: engine.Engine, config: Any, node: str, record: Any, incarnation: Any, now: float, **more: Any
     ) -> None:
-        if more["lease_until"] < FOREVER:
-            more["lease_until"] = now + 0.5 * config.timeout_of(node)
+        if more["guard_until"] < FOREVER:
+            more["guard_until"] = now + Timing(config.timeout_of(node)).hard
         made(self, config, node, record, incarnation, now, **more)
 
     with instead(engine.Engine, "__init__", init):

@@ -113,8 +113,8 @@ def _adopted_past_the_lease(monkeypatch: Patch) -> None:
     made = engine.Engine.__init__
 
     def hopeful(self: engine.Engine, config: Any, node: str, record: Any, life: Any, now: float, **more: Any) -> None:
-        if more.get("lease_until", FOREVER) < FOREVER:
-            more["lease_until"] = now + timing.LEASE * T
+        if more.get("guard_until", FOREVER) < FOREVER:
+            more["guard_until"] = now + timing.Timing(T).hard
         made(self, config, node, record, life, now, **more)
 
     monkeypatch.setattr(engine.Engine, "__init__", hopeful)

@@ -217,6 +217,18 @@ def test_a_paused_node_does_not_take_its_own_pause_for_the_others_silence():
     assert node2.engine.counters["stalls"] == 1
 
 
+def test_a_shorter_timeout_ends_the_listening_after_our_own_pause_too():
+    cluster = started()
+    cluster.run(5)
+    slow = tuple(replace(p, timeout=10 * T) for p in cluster.config.paths)
+    cluster.feed("node2", ConfigChanged(replace(cluster.config, paths=slow)))
+    cluster.now += 15 * T
+    cluster.feed("node2", Tick())
+    cluster.power_off("node1")
+    cluster.feed("node2", ConfigChanged(cluster.config))
+    assert cluster.hosts["node2"].engine.peers["node1"].silent_at <= cluster.now + T / 2
+
+
 def test_a_path_that_died_during_our_own_pause_is_down_after_a_while_of_listening():
     cluster = started()
     cluster.run(5)
@@ -997,6 +1009,28 @@ def test_a_running_service_that_left_the_configuration_is_remembered_until_it_is
     assert cluster.end("node1", code=0) is ScriptKind.STATUS
     cluster.run(3 * T)
     assert cluster.states() == ["STARTED", "STOPPED"]
+
+
+@pytest.mark.parametrize("orphan", [True, False])
+def test_a_service_that_is_back_is_adopted_once_the_record_can_be_written(orphan: bool):
+    """The configuration is in force meanwhile, whatever the disk says."""
+    cluster = started()
+    complete, cluster.config = cluster.config, config(services=("db",))
+    host = cluster.restart("node1", orphans={"web": ScriptKind.STOP} if orphan else {})
+    cluster.config, host.disk_full = complete, True
+    cluster.feed("node1", ConfigChanged(complete))
+    assert host.state() is S.STARTED and not host.jobs
+    for _ in range(3):
+        cluster.now += 1.1
+        cluster.feed("node1", Tick())
+        assert host.state() is S.STARTED and not host.jobs
+    host.disk_full = False
+    cluster.now += 1.1
+    cluster.feed("node1", Tick())
+    if orphan:
+        assert not host.jobs, "its script is still running"
+        cluster.feed("node1", ScriptEnded("web", ORPHAN, Ended.LOST))
+    assert [job.kind for job in host.jobs.values()] == [ScriptKind.STATUS]
 
 
 def test_without_that_memory_both_would_run_it():

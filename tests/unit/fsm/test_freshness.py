@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from ha.fsm.events import MessageReceived, OwnSlot
-from ha.fsm.freshness import BELIEVED_COUNTER, MARKS, Firsts, LastHeard, last_heard, older
+from ha.fsm.events import ConfirmDown, MessageReceived, OwnSlot
+from ha.fsm.freshness import BELIEVED_COUNTER, MARKS, Firsts, LastHeard, older
 from ha.fsm.message import Heartbeat, Incarnation
+from ha.fsm.peers import Peer
 from ha.fsm.record import NodeRecord
 from ha.fsm.states import Action, State
 from tests.unit.fsm.cluster import Cluster, Host, T, config
@@ -123,6 +124,31 @@ def test_that_a_node_left_counts_only_where_it_answers_this_life() -> None:
     assert cluster.hosts["node1"].state() is State.STARTED
 
 
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_frozen_run_is_remembered_where_its_last_message_comes_no_more(remembers: bool) -> None:
+    """Its slot holds an older message, which is refused. Twin: only the number of the last one is remembered."""
+    cluster = two()
+    cluster.ask("node2", Action.FREEZE_START)
+    cluster.run(2)
+    old = cluster.tape["node2"][-2:-1]
+    cluster.power_off("node2")
+    host = cluster.hosts["node1"]
+    assert [last.frozen for last in host.disk.heard] == [("web",)], "on record before it is acknowledged"
+    host.disk = host.engine.record()
+    if not remembers:
+        host.disk = replace(host.disk, heard=tuple(replace(last, frozen=()) for last in host.disk.heard))
+    host = cluster.restart("node1")
+    cluster.replay("node1", old)
+    assert heard(host) is None
+    cluster.run(2 * T)
+    assert (host.state() is State.STOPPED) is remembers
+    if remembers:
+        assert "node2 ran it frozen (FROZEN_START) when it was last heard" in host.engine.waits_for("web", cluster.now)
+        cluster.feed("node1", ConfirmDown("c", "node2"))
+        cluster.run(1)
+        assert host.state() is State.STARTED
+
+
 # ------------------------------------------------------------------------------------ a node that lost its memory
 
 
@@ -197,8 +223,9 @@ def test_which_messages_are_older(counter: int, nonce: int, seq: int, is_older: 
 
 def test_a_number_that_nobody_could_go_above_is_not_remembered() -> None:
     before = LastHeard("node2", Incarnation(4, 9), 50)
-    assert last_heard("node2", message(BELIEVED_COUNTER + 1, 1, 1), before) == before
-    assert last_heard("node2", None, None) is None
+    peer = Peer("node2", T, 0.0, [], before=before, newest=message(BELIEVED_COUNTER + 1, 1, 1))
+    assert peer.last_heard({}) == before
+    assert Peer("node2", T, 0.0, []).last_heard({}) is None
 
 
 # ------------------------------------------------------------------------------------------- a path that is cut

@@ -122,7 +122,7 @@ def test_the_peer_off_and_the_disk_lost_nobody_runs_it_until_an_operator_says_th
     assert cluster.states()[0] == "STARTED"
     assert watch(cluster, 3 * T)[-1][1][0] == "STARTED"
     # It outlives nmond.
-    cluster.restart("node1", lease_until=cluster.now + 4)
+    cluster.restart("node1", guard_until=cluster.now + 4 + Timing(T).margin)
     assert watch(cluster, 3 * T)[-1][1][0] == "STARTED"
 
 
@@ -366,7 +366,7 @@ def test_nmond_that_comes_back_after_its_lease_stops_what_it_finds():
     cluster = leased()
     cluster.power_off("node1")
     cluster.now += 2.0
-    cluster.restart("node1", lease_until=cluster.now - 0.1)
+    cluster.restart("node1", guard_until=cluster.now - 0.1 + Timing(T).margin)
     assert cluster.states()[0] == "STOPPING"
 
 
@@ -386,7 +386,7 @@ def test_nmond_that_comes_back_within_its_lease_adopts_what_it_finds():
     cluster = leased()
     cluster.power_off("node1")
     cluster.now += 2.0
-    cluster.restart("node1", lease_until=cluster.now + 2.9)
+    cluster.restart("node1", guard_until=cluster.now + 2.9 + Timing(T).margin)
     assert watch(cluster, 2 * T)[-1][1] == ["STARTED", "STOPPED"]
 
 
@@ -544,7 +544,7 @@ def test_a_frozen_run_that_the_others_know_survives_another_nmond():
     cluster.ask("node1", Action.FREEZE_START)
     cluster.run(1)
     assert cluster.hosts["node1"].guard == float("inf")
-    cluster.restart("node1", lease_until=float("inf"))
+    cluster.restart("node1", guard_until=float("inf"))
     assert watch(cluster, 2 * T)[-1][1][0] == "FROZEN_START"
 
 

@@ -7,6 +7,7 @@ import pytest
 from ha.fsm.config import ClusterConfig, PathId
 from ha.fsm.engine import Engine
 from ha.fsm.events import ConfigChanged, Tick
+from ha.fsm.lease import NEVER
 from ha.fsm.standing import Standings
 from ha.fsm.states import Action, State
 from ha.fsm.timing import Timing
@@ -188,7 +189,15 @@ def test_a_killed_nmond_with_leases_of_two_lengths_is_followed_by_one_that_adopt
 ) -> None:
     """node3 has a shorter T. Twin: all leases reckoned back by the longest way, the shorter seems over at once."""
     if not guarded:
-        monkeypatch.setattr(Standings, "_reckon_back", lambda self, now: None)
+        set_leases = Standings._set_leases
+
+        def reckon(self: Standings, now: float, ended: float = NEVER) -> None:
+            set_leases(self, now, ended)
+            for lease in self.leases.values():
+                lease.until = min(other.until for other in self.leases.values())
+                lease.standing = lease.until > now
+
+        monkeypatch.setattr(Standings, "_set_leases", reckon)
     nodes = ("node1", "node2", "node3")
     plain = config(nodes=nodes, services=("web", "db"), paths=1, protection="disk")
     short = tuple(replace(p, timeout=T / 4) if p.id.node == "node3" else p for p in plain.paths)
@@ -204,6 +213,32 @@ def test_a_killed_nmond_with_leases_of_two_lengths_is_followed_by_one_that_adopt
     node1 = cluster.hosts["node1"]
     assert (node1.state("web"), node1.state("db")) == (State.STARTED, State.STARTED)
     until = node1.guard
-    node1 = cluster.restart("node1", lease_until=until - Timing(T).margin)
+    node1 = cluster.restart("node1", guard_until=until)
     assert all(lease.hard <= until for lease in node1.engine.leases.values())
     assert (node1.state("db") is State.STARTED) is guarded
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_the_hard_deadline_that_a_killed_nmond_left_holds_whatever_t_the_next_one_reads(guarded: bool) -> None:
+    """Twin: the end of the lease is told instead, and the way from there to the deadline is reckoned with the new T."""
+    cluster = leased()
+    cluster.hosts["node2"].alive = False
+    cluster.run(0.1)
+    until = cluster.hosts["node1"].guard
+    slower = tuple(replace(p, timeout=2 * T) for p in cluster.config.paths)
+    cluster.config = replace(cluster.config, paths=slower)
+    cluster.now = until - Timing(T).margin + 0.1  # the lease is over
+    longer = 0.0 if guarded else Timing(2 * T).margin - Timing(T).margin
+    node1 = cluster.restart("node1", guard_until=until + longer)
+    assert node1.state() is State.STOPPING
+    assert (node1.guard <= until) is guarded
+    assert (node1.engine._hard_deadline("web") <= until) is guarded
+
+
+def test_what_left_the_configuration_is_ended_at_the_hard_deadline_that_a_killed_nmond_left() -> None:
+    """The last leased service of all: the next nmond knows no T by which that deadline was reckoned."""
+    cluster = leased()
+    until = cluster.hosts["node1"].guard
+    cluster.config = replace(cluster.config, services={})
+    node1 = cluster.restart("node1", guard_until=until)
+    assert node1.guard == until

@@ -157,6 +157,19 @@ def test_the_patience_after_a_stall_outlasts_an_exec() -> None:
     assert cluster.hosts["node2"].state() is State.STOPPED
 
 
+@pytest.mark.parametrize("action", [Action.SWITCH, Action.STOP])
+def test_a_command_that_waits_for_the_controller_is_answered_to_nobody_after_an_exec(action: Action) -> None:
+    cluster = running()
+    cluster.restart("node1")
+    cluster.ask("node1", action)  # its controller is asked just now whether it is up
+    taken_over(cluster, "node1")
+    host = cluster.hosts["node1"]
+    host.replies.clear()
+    assert cluster.end("node1", code=3) is ScriptKind.STATUS
+    cluster.run(2)
+    assert not host.replies
+
+
 @pytest.mark.parametrize("override", [False, True])
 def test_a_forced_stop_that_waits_for_a_script_is_done_after_an_exec(override: bool) -> None:
     """An operator's wish is never lost."""

@@ -413,7 +413,7 @@ class Node:
         return Path(self.layout.log, "nmond.log").read_text()
 
     def begin(self, plan: Plan | None, boot: str = "boot") -> None:
-        self.guarding.open(boot, plan)
+        self.guarding.open(boot)
         self.guarding.use(plan)
 
 
@@ -501,23 +501,23 @@ class TestGuarding:
         node.guarding._timer_off()
         node.guarding = node.another()
         node.begin(COMMAND)
-        assert node.guarding.lease_until == pytest.approx(later - MARGIN)
+        assert node.guarding.left_until == later
         assert node.told == [Promise.COMMAND], "at once: it was there all the time"
         assert node.guarding.pid == pid
 
     def test_after_a_boot_or_for_the_first_time_no_lease_is_known(self, node: Node) -> None:
-        node.guarding.open("boot", COMMAND)
-        assert node.guarding.lease_until == float("-inf")
+        node.guarding.open("boot")
+        assert node.guarding.left_until == float("-inf")
         node.guarding.until(500.0)
         second = node.another()
-        second.open("another boot", COMMAND)
-        assert second.lease_until == FOREVER
+        second.open("another boot")
+        assert second.left_until == FOREVER
 
     def test_what_an_nmond_before_left_in_the_page_ends_nothing_where_nothing_runs(self, node: Node) -> None:
-        node.guarding.open("boot", COMMAND)
+        node.guarding.open("boot")
         node.guarding.until(node.loop.clock() + 1.0)
         second = node.another()
-        second.open("boot", COMMAND)
+        second.open("boot")
         second.begun()
         assert GuardFile.open(f"{node.layout.run}/guard", "boot").until == FOREVER
 
@@ -637,13 +637,13 @@ def test_a_plan_follows_from_the_shortest_timeout() -> None:
     found = configuration(options='protection = "disk"\nwatchdog = "/dev/watchdog"\n')
     plan = plan_of(found.cluster, "node1", found.options.protecting)
     margin = pytest.approx(3.5)
-    assert plan == Plan("reboot", margin, (), 10.0, "/dev/watchdog", 4, margin)  # type: ignore[arg-type]
+    assert plan == Plan("reboot", margin, (), 10.0, "/dev/watchdog", 4)  # type: ignore[arg-type]
     assert plan_of(found.cluster, "elsewhere", found.options.protecting) is None
     lines = [disk(node, 0, 2.5 if node == "node3" else 10.0) for node in NODES]
     pairs = {"web": ("node1", "node2"), "db": ("node1", "node3")}
     services = {name: ServiceConfig(name, "/x", nodes, "/y", protection="disk") for name, nodes in pairs.items()}
     plan = plan_of(ClusterConfig("c", NODES, tuple(lines), services), "node1", found.options.protecting)
     assert plan is not None
-    assert (plan.margin, plan.longest, plan.watchdog_s) == (Timing(2.5).margin, Timing(10.0).margin, 1)
+    assert (plan.margin, plan.watchdog_s) == (Timing(2.5).margin, 1)
     bare = configuration(options='protection = "none"\n')
     assert plan_of(bare.cluster, "node1", bare.options.protecting) is None

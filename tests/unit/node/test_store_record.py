@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ha.fsm.freshness import LastHeard
+from ha.fsm.message import Incarnation
 from ha.fsm.record import NodeRecord, ServiceRecord
 from ha.fsm.states import State
 from ha.node import statefile
@@ -28,10 +30,15 @@ SERVICES = st.builds(
     freeze=st.booleans(),
     handover=st.one_of(st.just(""), NAMES),
 )
+INCARNATIONS = st.builds(Incarnation, st.integers(1, 2**40 - 1), st.integers(0, 2**32 - 1))
+HEARD = st.builds(
+    LastHeard, NAMES, INCARNATIONS, st.integers(1, 2**40 - 1), st.lists(NAMES, max_size=3, unique=True).map(tuple)
+)
 RECORDS = st.builds(
     NodeRecord,
     incarnation=st.integers(0, 2**40 - 1),
     services=st.lists(SERVICES, max_size=5, unique_by=lambda s: s.name).map(tuple),
+    heard=st.lists(HEARD, max_size=3).map(tuple),
 )
 WEB = ServiceRecord("web", State.STARTED, 3, 3, 3)
 RECORD = NodeRecord(12, (WEB, ServiceRecord("db", State.START_FAILED, 4, 2, 9, unclean=True, handover="node2")))
@@ -111,6 +118,12 @@ def test_the_samples_below_are_records_but_for_what_they_change() -> None:
     assert decode(signed("ezha record 1", HEAD % 1, LINE), "node1").record == NodeRecord(12, (WEB,))
 
 
+def test_a_record_of_an_ezha_that_did_not_know_of_frozen_runs_elsewhere_is_read() -> None:
+    head = HEAD.replace('"heard":[]', '"heard":[["node2",4,9,7]]') % 1
+    found = decode(signed("ezha record 1", head, LINE), "node1").record
+    assert found.heard == (LastHeard("node2", Incarnation(4, 9), 7),)
+
+
 def test_a_record_of_an_ezha_that_did_not_know_of_lost_records_is_read() -> None:
     head = (HEAD % 1).replace('"lost":false,', "")
     assert head != HEAD % 1
@@ -130,6 +143,9 @@ def test_a_record_of_an_ezha_that_did_not_know_of_lost_records_is_read() -> None
         (["ezha record 1", HEAD.replace("12", "-1") % 1, LINE], "has a wrong incarnation -1"),
         (["ezha record 1", HEAD.replace("12", "true") % 1, LINE], "has a wrong incarnation True"),
         (["ezha record 1", HEAD.replace(BOOT, "") % 1, LINE], "has no boot id"),
+        (["ezha record 1", HEAD.replace("[]", '[["node2",4,9]]') % 1, LINE], "wrong list of nodes that were heard"),
+        (["ezha record 1", HEAD.replace("[]", '[["node2",4,9,7,"../web"]]') % 1, LINE], "nodes that were heard"),
+        (["ezha record 1", HEAD.replace("[]", '[["node2",4,9,7,["web"]]]') % 1, LINE], "nodes that were heard"),
         (["ezha record 1", HEAD % 1, LINE.replace("STARTED", "FORCE_STOP")], "has a wrong state of service web"),
         (["ezha record 1", HEAD % 1, LINE.replace("STARTED", "RUNNING")], "holds an unknown state RUNNING"),
         (["ezha record 1", HEAD % 1, LINE.replace('"STARTED"', "2")], "holds an unknown state 2"),
