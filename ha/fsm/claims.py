@@ -63,14 +63,15 @@ class Claims(Lapses):
         """Whether a node that ranks higher is first given time for a claim of its own, why, and until when.
 
         It is a courtesy with a bound, never a safety rule: the service goes back to where it ran, or to where an
-        operator sent it, if that node is there to take it."""
+        operator sent it, if that node is there to take it, and has not been told to stop it since."""
         since = now if service.outranked_since is None else service.outranked_since
         target = self._handover_target(service)
+        sent_here = target == self.node and not service.record.demoted
         for peer in self._others(service):
             entry = peer.entries.get(service.id)
-            if not peer.living or peer.left or entry is None or entry.state is not State.STOPPED or target == self.node:
+            if not peer.living or peer.left or entry is None or entry.state is not State.STOPPED or sent_here:
                 continue
-            sent, mine = peer.name == target, service.entry()
+            sent, mine = peer.name == target and not entry.demoted, service.entry()
             if not sent and not outranks(mine, self._order(service, self.node), entry, self._order(service, peer.name)):
                 continue
             grace = 0.1 + 3 * max(self.period, self.config.period_of(peer.name))

@@ -289,7 +289,7 @@ class Standings(Ledger):
                 )
                 self._alert(f"slot_foreign {peer.name}", now, text)
             return
-        if event.view is SlotView.EMPTY and path.seq:
+        if event.view is SlotView.EMPTY and (path.seq or path.foreign > NEVER):
             return  # what was read there before is gone: it was cleared, or this is another disk
         path.read = max(path.read, event.begun)
         if peer.silent and before < peer.quiet_at <= peer.looked(self._devices):

@@ -270,8 +270,10 @@ class Checkers:
                 if self._claims.get((machine.name, service), (None, 0, 0))[:2] != claim:
                     self._claims[machine.name, service] = (*claim, message.seq)
             found = None if machine.record_lost else program.recorded(service)
-            # A lapse does not wait for a disk that cannot be written: less is said to run than is on record.
-            if (entry.lapsed and entry.state is State.STOPPING) or (found, entry.state) == _WITHDRAWN:
+            # A lapse does not wait for a disk that cannot be written: less is said to run than is on record. Nor does
+            # its emergency stop, where nothing can be run beside a script that cannot be killed.
+            ends = entry.lapsed and entry.state in (State.STOPPING, State.STOP_FAILED)
+            if ends or (found, entry.state) == _WITHDRAWN:
                 self._ending.add((machine.name, service))
                 continue
             self._ending.discard((machine.name, service))

@@ -448,7 +448,7 @@ class Nmond:
         plain = self.engine.snapshot()
         self._ear.told(machine, "ezha is restarted: nmond hands over")
         self._ear.broken_off(machine)
-        machine.stop_program()
+        goes_on = machine.stop_program()
 
         def go_on() -> None:
             if not self._ended:
@@ -458,7 +458,7 @@ class Nmond:
                 left = self.driver
                 self.driver = Driver(engine, self, machine.now)
                 self.driver.late_ever = left.late_ever
-            machine.continue_program()
+            goes_on()
             if not self._ended:
                 machine.tell(lambda _: self._turn(Tick()))
 

@@ -137,8 +137,7 @@ class Faults:
         return None
 
     def _pause(self, machine: Machine, node: str) -> Undo:
-        machine.stop_program()
-        return machine.continue_program
+        return machine.stop_program()
 
     def _pause_machine(self, machine: Machine, node: str) -> Undo:
         if machine.on:

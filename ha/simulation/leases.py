@@ -140,7 +140,9 @@ class Leases:
                 self._acked[pair] = max(self._acked.get(pair, NEVER), at)
 
     def looked(self, machine: Machine, path: PathId, at: float) -> None:
-        self._looks[machine.name, path] = self._ever[machine.name, path] = at
+        """At ``at``; nmond that is late may learn of an earlier look after a later one."""
+        for known in (self._looks, self._ever):
+            known[machine.name, path] = max(known.get((machine.name, path), NEVER), at)
 
     def reloaded(self, machine: Machine) -> None:
         """Its configuration is another one."""

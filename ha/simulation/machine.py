@@ -143,6 +143,8 @@ class Machine:
         self.boots = 0
         self.stopped = 0
         """How many faults keep nmond from being scheduled."""
+        self._ends = 0
+        """How many programs have ended here."""
         self.halted = 0
         """How many faults keep the whole machine from running."""
         self.buffering = 0
@@ -329,6 +331,7 @@ class Machine:
         """nmond is gone, and whoever waits for its scripts with it; they go on."""
         program, self.program = self.program, None
         self.stopped = 0  # whoever comes after a stopped process is not stopped
+        self._ends += 1
         self._waiting.clear()
         self._queued.clear()
         if program is not None:
@@ -367,14 +370,18 @@ class Machine:
         if self.scheduled:
             self._ceased = self.now()
 
-    def stop_program(self) -> None:
+    def stop_program(self) -> Callable[[], None]:
+        """nmond is not scheduled until what is returned is called, which means nothing to one that came later."""
         self._cease()
         self.stopped += 1
+        ends = self._ends
 
-    def continue_program(self) -> None:
-        if self.stopped:
-            self.stopped -= 1
-            self._resume()
+        def go_on() -> None:
+            if self._ends == ends:
+                self.stopped -= 1
+                self._resume()
+
+        return go_on
 
     def _resume(self) -> None:
         if not self.scheduled:

@@ -1,25 +1,30 @@
 """What the hunt has found in the engine: each story, shrunk, ends well now, and without its guard as it did then."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ha.fsm import evidence, hearing
+from ha.fsm.claims import Claims
 from ha.fsm.commands import Commands
 from ha.fsm.conduct import Conduct
+from ha.fsm.config import ClusterConfig
 from ha.fsm.engine import Engine
-from ha.fsm.events import OwnSlot, SlotRead, SlotView
+from ha.fsm.events import ConfigChanged, Event, Note, OwnSlot, Reply, SlotRead, SlotView
 from ha.fsm.evidence import Terms, Verdict
+from ha.fsm.freshness import LastHeard
 from ha.fsm.lapse import Lapses
-from ha.fsm.lease import Outgoing
+from ha.fsm.lease import NEVER, Outgoing
+from ha.fsm.ledger import Ledger
 from ha.fsm.message import ServiceEntry
 from ha.fsm.peers import Peer
 from ha.fsm.record import ServiceRecord
 from ha.fsm.service import Service
 from ha.fsm.standing import Standings
 from ha.fsm.table import Row, Trigger
+from ha.node.driver import Driver
 from ha.simulation.history import run
 from ha.simulation.plan import Plan, parse_plan
 from ha.simulation.settings import Setting
@@ -159,6 +164,81 @@ def _only_states_call_for_a_decision(patch: Patch) -> None:
     patch.setattr(hearing, "_differ", lambda one, other: False)
 
 
+def _only_the_number_of_the_last_message_is_kept(patch: Patch) -> None:
+    last_heard = Peer.last_heard
+
+    def kept(self: Peer, names: Mapping[int, str]) -> LastHeard | None:
+        last = last_heard(self, names)
+        return last and replace(last, frozen=())
+
+    patch.setattr(Peer, "last_heard", kept)
+
+
+def _whoever_it_is_sent_to_takes_it(patch: Patch) -> None:
+    defers = Claims._defers
+
+    def deaf(self: Claims, service: Service, now: float) -> tuple[str, float]:
+        return defers(self, replace(service, record=replace(service.record, demoted=False)), now)
+
+    patch.setattr(Claims, "_defers", deaf)
+
+
+def _what_was_foreign_may_be_empty(patch: Patch) -> None:
+    on_read = Standings._on_read
+
+    def forget(self: Standings, event: SlotRead, now: float) -> None:
+        for path in self.peers[event.path.node].paths:
+            if event.view is SlotView.EMPTY:
+                path.foreign = float("-inf")
+        on_read(self, event, now)
+
+    patch.setattr(Standings, "_on_read", forget)
+
+
+def _a_configuration_is_tried_again(patch: Patch) -> None:
+    later = Driver._later
+
+    def again(self: Driver, event: Event, notes: Iterable[Note], now: float) -> None:
+        later(self, event, notes, now)
+        if isinstance(event, ConfigChanged):
+            self._again.append(event)
+            self._again_at = now + 1.0
+
+    patch.setattr(Driver, "_later", again)
+
+
+def _reckoned_with_the_timeout_of_today(patch: Patch) -> None:
+    """The end of the lease is handed on, by the T of then, and the deadline follows from it by the T of now."""
+    set_leases = Standings._set_leases
+
+    def reckon(self: Standings, now: float, ended: float = NEVER) -> None:
+        set_leases(self, now, ended)
+        for lease in self.leases.values():
+            lease.until += lease.timing.margin / 2
+            lease.standing = lease.until > now
+
+    patch.setattr(Standings, "_set_leases", reckon)
+
+
+def _listens_as_long_as_it_meant_to(patch: Patch) -> None:
+    configure = Engine._configure
+
+    def longer(self: Engine, config: ClusterConfig, now: float) -> None:
+        before = {peer.name: peer.not_before for peer in self.peers.values()}
+        configure(self, config, now)
+        for peer in self.peers.values():
+            peer.not_before = before.get(peer.name, peer.not_before)
+
+    patch.setattr(Engine, "_configure", longer)
+
+
+def _whoever_asked_is_answered(patch: Patch) -> None:
+    def reply(self: Ledger, command: str, service: str, ok: bool, text: str, *, final: bool = True) -> None:
+        self._replies.append(Reply(command, service, ok, text, final))
+
+    patch.setattr(Ledger, "_reply", reply)
+
+
 GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "left-the-configuration": (_forget_strays, "physically up on"),
     "record-lost-while-not-configured": (_forget_the_loss, "physically up on"),
@@ -174,6 +254,13 @@ GUARDS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "frozen-before-the-stop-failed": (_a_failed_stop_ends_a_freeze, "starts where it is frozen"),
     "ended-while-the-disk-was-full": (_an_end_that_was_not_written_is_forgotten, "signals a script that ended"),
     "made-equal-again": (_only_states_call_for_a_decision, "runs on 0 nodes, not on one"),
+    "frozen-and-its-last-message-lost": (_only_the_number_of_the_last_message_is_kept, "physically up on"),
+    "stopped-where-it-was-sent": (_whoever_it_is_sent_to_takes_it, "takes back what an operator has just had stopped"),
+    "torn-slot-and-another-disk": (_what_was_foreign_may_be_empty, "after its lease ended"),
+    "configured-while-the-disk-was-full": (_a_configuration_is_tried_again, "nmond fails"),
+    "killed-before-a-longer-timeout": (_reckoned_with_the_timeout_of_today, "physically up on"),
+    "paused-before-a-shorter-timeout": (_listens_as_long_as_it_meant_to, "too late"),
+    "asked-before-the-hand-over": (_whoever_asked_is_answered, "an answer to nobody"),
     "beside-a-left-over-script": (_beside_what_is_left, "two scripts of"),
 }
 

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from ha.fsm.claims import Claims
 from ha.fsm.events import ConfigChanged, Guarded, Leave
 from ha.fsm.record import NodeRecord
+from ha.fsm.service import Service
 from ha.fsm.sight import Sight
-from ha.fsm.states import Action, Promise, ScriptKind
+from ha.fsm.states import Action, Promise, ScriptKind, State
 from tests.unit.fsm.cluster import Cluster, T, config
 
 NODES = ("node1", "node2", "node3")
@@ -134,3 +136,26 @@ def test_a_node_without_the_service_that_leaves_is_no_obstacle() -> None:
     asked = cluster.ask("node1", Action.SWITCH)
     cluster.run(3 * T)
     assert told(cluster, asked) == "done: STARTED on node2"
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_stop_on_the_node_that_it_is_sent_to_counts_more(monkeypatch: pytest.MonkeyPatch, guarded: bool) -> None:
+    """Typed while its claim is on its way: the third node takes it. Twin: who it is sent to is not asked what came."""
+    if not guarded:
+        defers = Claims._defers
+
+        def deaf(self: Claims, service: Service, now: float) -> tuple[str, float]:
+            return defers(self, replace(service, record=replace(service.record, demoted=False)), now)
+
+        monkeypatch.setattr(Claims, "_defers", deaf)
+    cluster = three()
+    cluster.ask("node1", Action.SWITCH, target="node2")
+    cluster.sever("node2", "node3")
+    assert cluster.end("node1") is ScriptKind.STOP
+    cluster.run(0)
+    assert cluster.states() == ["STOPPED", "START_READY", "STOPPED"]
+    cluster.ask("node2", Action.STOP)
+    assert (cluster.hosts["node2"].state() is State.STOPPED) is guarded
+    cluster.heal()
+    cluster.run(3.0)
+    assert cluster.states() == (["STOPPED", "STOPPED", "STARTED"] if guarded else ["STOPPED", "STARTED", "STOPPED"])
