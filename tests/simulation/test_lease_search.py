@@ -225,7 +225,7 @@ def test_that_a_node_looks_at_all_slots_in_one_step_hides_nothing(bounds: Bounds
 
 _UNCHANGED = {
     *("counters", "_ids", "_keys", "_neighbours", "_alerted", "_uncompared", "_wanted", "_heard_before", "_fencing"),
-    *("_orphans", "_strays", "cells"),
+    *("_orphans", "_undo_orphans", "_strays", "cells"),
 }
 """By no step of a world without operators, fencing, arbiter and changes of configuration; or decided by nothing."""
 _OF_A_STEP = {"_undo", "_persist", "_kills", "_runs", "_notes", "_replies", "_fences", "_lapsing", "_undo_ending"}
