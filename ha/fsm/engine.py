@@ -65,6 +65,9 @@ def _told(when: float) -> float | None:
     return None if when == NEVER else when
 
 
+MAX_STRAYS = 1000
+"""So many services that left the configuration are remembered as stopped: with those that it names as many as a record
+holds."""
 STALL_S = 0.05
 """nmond was stalled when it comes later than two of its periods and this: scheduling noise is not a stall.
 When it comes later than one of them and this, it gives itself as long to read what came meanwhile."""
@@ -98,7 +101,8 @@ class Engine(Hearing):
         self._freeze_secondary = freeze_secondary
         self._strays = {r.name: r for r in record.services}
         """Records of services that the configuration does not name (any more) and that may run here all the same: kept
-        until it names them again, or the machine boots."""
+        until it names them again, or the machine boots. Where a record was lost, also of those that are known not to:
+        else they would be UNKNOWN when they come back."""
         self._lost = unreadable or (record.lost and not boot)
         self._remember(record)
         if boot:
@@ -107,7 +111,7 @@ class Engine(Hearing):
         self._configure(config, now)
         inherited = not boot and NEVER < guard_until < FOREVER
         self._set_leases(now, guard_until if inherited else NEVER)
-        if self._strays and inherited:
+        if inherited and any(map(may_run, self._strays.values())):
             self._strays_end = guard_until
 
     def start(self, now: float) -> Effects:
@@ -125,8 +129,9 @@ class Engine(Hearing):
                 self._adopt(name, now)
         self._look_at_leases(now)
         for name, record in self._strays.items():
-            text = f"it is {record.state.name} here, and conf/services does not name it any more: put it back"
-            self._note(NoteKind.ALERT, name, text)
+            if may_run(record):
+                text = f"it is {record.state.name} here, and conf/services does not name it any more: put it back"
+                self._note(NoteKind.ALERT, name, text)
         self._send_now = True
         return self._finish(now)
 
@@ -490,7 +495,10 @@ class Engine(Hearing):
             else:
                 record = self._strays.get(name, ServiceRecord(name, absent))
                 self.services[name] = Service(service, service.id, record)
-        self._strays = {n: r for n, r in self._strays.items() if n not in self.services and may_run(r)}
+        if self._lost and len(self._strays) + len(known) <= MAX_STRAYS:
+            self._strays |= {name: ServiceRecord(name) for name in known if not may_run(known[name].record)}
+        away = {n: r for n, r in self._strays.items() if n not in self.services}
+        self._strays = {n: r for n, r in away.items() if self._lost or may_run(r)}
         self._busy, self._pressing = {}, []
         self._claims: dict[str, None] = {}
         self._switching: dict[str, None] = {}

@@ -931,6 +931,28 @@ def test_where_a_record_was_lost_a_service_that_comes_later_may_run_all_the_same
     assert host.state() is S.FROZEN_STOP, "a boot ends what ran"
 
 
+def test_where_a_record_was_lost_a_service_that_was_stopped_and_left_comes_back_as_any_other():
+    """It is known not to run, over another nmond, too: nobody has to stop it once more on every node."""
+    cluster = Cluster(config(services=("web", "db")), {"node1": S.STOPPED, "node2": S.STOPPED})
+    host = cluster.boot("node1", NodeRecord(3), boot=False, unreadable=True)
+    assert host.state() is S.UNKNOWN
+    cluster.ask("node1", Action.STOP)
+    assert cluster.end("node1") is ScriptKind.STOP
+    assert host.state() is not S.UNKNOWN
+    while host.jobs:
+        cluster.end("node1")
+    cluster.ask("node1", Action.FREEZE_STOP)
+    while host.jobs:
+        cluster.end("node1")
+    cluster.config = config(services=("db",))
+    cluster.feed("node1", ConfigChanged(cluster.config))
+    host = cluster.restart("node1")
+    assert not any("does not name it" in note.text for note in host.notes)
+    assert host.guard == float("inf")
+    cluster.feed("node1", ConfigChanged(config(services=("web", "db"))))
+    assert host.state() is S.FROZEN_STOP and host.state("db") is S.UNKNOWN
+
+
 def test_what_a_peer_said_is_not_lost_with_a_step_that_could_not_be_persisted():
     cluster = started()
     host = cluster.hosts["node2"]
