@@ -610,9 +610,9 @@ class Engine(Hearing):
             self._reply(event.id, "", True, f"{peer.name} counts as down until it is heard")
 
     def _set_down(self, peer: Peer, why: str, by: str = "ezha") -> None:
-        newest = peer.newest
+        last = peer.newest if peer.newest is not None else peer.before
         peer.down = why
-        peer.down_at_seq = (newest.incarnation.counter, newest.seq) if newest is not None else (0, 0)
+        peer.down_at_seq = (last.incarnation.counter, last.seq) if last is not None else (0, 0)
         evidence = tuple(peer.describe_paths(self._last_step))
         self._note(NoteKind.ALERT, "", f"{peer.name} is down: {why}", by=by, evidence=evidence)
         self._bumped = True  # it outlives nmond
@@ -639,7 +639,7 @@ class Engine(Hearing):
                     text = f"{peer.name} was never heard in the {now - peer.since:.3f} s since this node listens"
                 else:
                     text = f"{peer.name} is silent for {now - max(peer.arrival, peer.since):.3f} s"
-                text += f" (limit {peer.timeout:g} s)"
+                text += f" (limit {peer.limit:g} s)"
                 self._note(NoteKind.PEER, "", text, evidence=tuple(peer.describe_paths(now)))
                 self._mark(self._neighbours[peer.name])
                 if self._covers:

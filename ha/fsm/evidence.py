@@ -66,6 +66,7 @@ class Terms:
         return self.disk or self.etcd
 
 
+_BY_HAND: Final = "confirm-down it, or accept_unfenced"
 NO_TERMS: Final = Terms()
 """``protection = "none"``: silence alone."""
 
@@ -85,7 +86,7 @@ def judge(peer: Peer, service: int, acknowledged: int, needed: int, now: float, 
     said = None if entry is None else (entry.state, entry.unclean)
     if peer.left:
         needed = 1  # it answers no more; but that it left since our start it must have said
-    key = (now, peer.silent, peer.down, peer.not_before, peer.timeout, said, acknowledged < needed, needed > 1, terms)
+    key = (now, peer.silent, peer.down, peer.not_before, peer.limit, said, acknowledged < needed, needed > 1, terms)
     known = peer.verdicts.get(key)
     if known is None:
         if len(peer.verdicts) >= _REMEMBERED:
@@ -94,13 +95,18 @@ def judge(peer: Peer, service: int, acknowledged: int, needed: int, now: float, 
     return known
 
 
-def remembered(peer: Peer, service: str) -> Verdict | None:
+def remembered(peer: Peer, service: str, terms: Terms) -> Verdict | None:
     """What an earlier nmond had heard of ``peer`` last, where that bars whatever its silence proves now."""
     before = peer.before
-    if peer.newest is not None or peer.down or before is None or service not in before.frozen:
+    if peer.newest is not None or peer.down or before is None:
         return None
-    text = f"{peer.name} ran it frozen (FROZEN_START) when it was last heard, by the nmond before this one"
-    return Verdict(peer.name, Standing.HOLDS, text)
+    heard = "when it was last heard, by the nmond before this one"
+    if service in before.frozen:
+        return Verdict(peer.name, Standing.HOLDS, f"{peer.name} ran it frozen (FROZEN_START) {heard}")
+    if peer.silent and terms.disk and service in before.unpromised and not terms.accept_unfenced:
+        text = f"{peer.name} may run it, and promised nothing that would end it, {heard}: {_BY_HAND}"
+        return Verdict(peer.name, Standing.UNPROVEN if terms.fencing else Standing.UNDECIDED, text)
+    return None
 
 
 def _judge(peer: Peer, entry: ServiceEntry | None, acknowledged: int, needed: int, now: float, terms: Terms) -> Verdict:
@@ -123,7 +129,7 @@ def _judge(peer: Peer, entry: ServiceEntry | None, acknowledged: int, needed: in
             peer.name,
             Standing.UNSURE,
             f"nothing was heard of {peer.name} in the {now - peer.since:.1f} s since this node listens "
-            f"(silent after {peer.timeout:g} s)",
+            f"(silent after {peer.limit:g} s)",
         )
     if entry is None:
         return Verdict(
@@ -185,7 +191,7 @@ def _unpromised(peer: Peer, entry: ServiceEntry | None, terms: Terms) -> str:
         return ""
     if entry is not None and not holds(entry) and entry.state in NOT_HOLDING:
         return ""
-    return f"{peer.name} promised nothing that would end it: confirm-down it, or accept_unfenced"
+    return f"{peer.name} promised nothing that would end it: {_BY_HAND}"
 
 
 def _unseen(peer: Peer, since: float, terms: Terms) -> str:
@@ -208,6 +214,6 @@ def _age(peer: Peer, now: float) -> str:
 def _silence(peer: Peer, entry: ServiceEntry | None, now: float) -> str:
     if peer.newest is None:
         listened = now - peer.since
-        return f"{peer.name} was never heard in the {listened:.3f} s since this node listens (limit {peer.timeout:g} s)"
+        return f"{peer.name} was never heard in the {listened:.3f} s since this node listens (limit {peer.limit:g} s)"
     last = f", its last word was {entry.state.name}" if entry is not None else ""
     return f"{peer.name} is silent for {now - max(peer.arrival, peer.since):.3f} s (limit {peer.timeout:g} s){last}"

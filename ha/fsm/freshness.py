@@ -29,9 +29,13 @@ class LastHeard:
     node: str
     incarnation: Incarnation
     seq: int
+    timeout_ms: int = 0
+    """T by which it counted then: its lease may last as long. 0: not known."""
     frozen: tuple[str, ...] = ()
     """Services that it ran frozen then (FROZEN_START). No lease ends those, and so no silence frees them; and the
     message that said so may come no more: its slot may hold an older one, which is refused."""
+    unpromised: tuple[str, ...] = ()
+    """Services that may have run there then, where it promised nothing that would end them."""
 
 
 def older(message: Heartbeat, last: LastHeard) -> bool:

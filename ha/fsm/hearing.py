@@ -55,6 +55,7 @@ class Hearing(Commands):
         first = peer.newest is None or peer.newest.incarnation != message.incarnation
         path = peer.paths[event.path.index]
         was_up, had_left, newest = path.up, peer.left, peer.newest
+        told = newest.timeout_ms if newest is not None else peer.before.timeout_ms if peer.before is not None else 0
         heard = peer.hear(message, event.path.index, event.arrival)
         if heard is Heard.CONFLICT:
             self._alert(
@@ -75,7 +76,8 @@ class Hearing(Commands):
             self._note(NoteKind.PEER, "", f"{peer.name} {again}", evidence=tuple(peer.describe_paths(now)))
             self._mark(self._neighbours[peer.name])
         self._check_own_incarnation(peer, now)
-        if peer.entries is not before and not frozen_in(peer.entries) <= frozen_in(before):
+        frozen = peer.entries is not before and not frozen_in(peer.entries) <= frozen_in(before)
+        if frozen or message.timeout_ms != told:
             self._bumped = True  # on record before our acknowledgement says that it is known
         if peer.name in self._uncompared:
             self._uncompared.discard(peer.name)

@@ -4,7 +4,7 @@ Liveness only. Whether what a peer says allows anything is ``ha.fsm.evidence``'s
 Times are monotonic seconds of this node.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from ha.fsm.config import PathConfig
 from ha.fsm.freshness import BELIEVED_COUNTER, Firsts, LastHeard, older
 from ha.fsm.message import Ack, Heartbeat, Incarnation, ServiceEntry
-from ha.fsm.states import State
+from ha.fsm.states import Promise, State
+from ha.fsm.table import NOT_HOLDING
 
 
 class Heard(Enum):
@@ -78,13 +79,20 @@ class Peer:
     def silent_at(self) -> float:
         """When the silence will have lasted T."""
         heard = self.since if self.newest is None else max(self.since, self.arrival)
-        return max(heard + self.timeout, self.not_before)
+        return max(heard + self.limit, self.not_before)
+
+    @property
+    def limit(self) -> float:
+        """T as it counts now, in seconds: of a node that is still to be heard no less than the one that it had told."""
+        if self.newest is not None or self.before is None:
+            return self.timeout
+        return max(self.timeout, self.before.timeout_ms / 1000)
 
     @property
     def quiet_at(self) -> float:
         """When its silence proves something: bytes that change in its slot are a sign of life, too (rule 1)."""
         heard = self.since if self.newest is None else max(self.since, self.arrival)
-        return max([heard, *(path.foreign for path in self.paths)]) + self.timeout
+        return max([heard, *(path.foreign for path in self.paths)]) + self.limit
 
     @property
     def next_silence(self) -> float:
@@ -147,8 +155,10 @@ class Peer:
         newest = self.newest
         if newest is None or newest.incarnation.counter > BELIEVED_COUNTER:
             return self.before
-        frozen = sorted(names[number] for number in frozen_in(self.entries) if number in names)
-        return LastHeard(self.name, newest.incarnation, newest.seq, tuple(frozen))
+        frozen = _named(frozen_in(self.entries), names)
+        open_yet = (e.id for e in self.entries.values() if e.unclean or e.state not in NOT_HOLDING)
+        unpromised = _named(open_yet, names) if newest.promise is Promise.NONE else ()
+        return LastHeard(self.name, newest.incarnation, newest.seq, newest.timeout_ms, frozen, unpromised)
 
     @property
     def left(self) -> bool:
@@ -223,6 +233,10 @@ class Peer:
                 told.append(f"{self.name} on {name}: last news {now - path.last:.3f} s ago")
         self._described = (now, self.paths, tuple(told))
         return self._described[2]
+
+
+def _named(numbers: Iterable[int], names: Mapping[int, str]) -> tuple[str, ...]:
+    return tuple(sorted(names[number] for number in numbers if number in names))
 
 
 def frozen_in(entries: Mapping[int, ServiceEntry]) -> set[int]:

@@ -42,7 +42,7 @@ class Sight(Standings):
         return [self._verdict(p, service, needed, now, terms) for p in self._others(service)]
 
     def _verdict(self, peer: Peer, service: Service, needed: int, now: float, terms: Terms) -> Verdict:
-        known = remembered(peer, service.record.name)
+        known = remembered(peer, service.record.name, terms)
         if known is not None:
             return known
         number = service.id

@@ -13,6 +13,7 @@ This module knows nothing of files.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -27,11 +28,14 @@ VERSION = 1
 MAX_BYTES = 4 * 1024 * 1024
 MAX_SERVICES = 2000
 """Twice what the configuration allows: a service that was removed may still have a record."""
+MAX_TIMEOUT_MS = 2**32 - 1
 MAX_LISTED = 1000
 """Entries of each list in the first line."""
 
 _MAGIC = b"ezha record "
 _SUM = b"sha256 "
+_HEARD = [str, int, int, int, int, list, list]
+"""Of a node, its incarnation (two numbers) and sequence number; then what came later: see ``LastHeard``."""
 _SERVICE_KEYS = frozenset(
     ("name", "state", "generation", "last_run", "seen", "unclean", "demoted", "freeze", "handover")
 )
@@ -66,7 +70,7 @@ class Encoder:
         _check_range("incarnation", record.incarnation, MAX_COUNTER)
         if len(record.services) > MAX_SERVICES:
             raise ValueError(f"{len(record.services)} services, more than {MAX_SERVICES}")
-        heard = [_of_heard(each) for each in record.heard]
+        heard = [_of_last(each) for each in record.heard]
         head = (
             f'{{"node":"{self._node}","boot":"{boot_id}","incarnation":{record.incarnation},"heard":{_compact(heard)},'
             f'"lost":{_json(record.lost)},"shared":{_compact(record.shared)},"down":{_compact(record.down)},'
@@ -131,19 +135,33 @@ def _heard(nodes: object) -> tuple[LastHeard, ...]:
     if not isinstance(nodes, list) or len(nodes) > MAX_LISTED:
         raise wrong
     for each in nodes:
-        if not isinstance(each, list) or [type(part) for part in each[:4]] != [str, int, int, int]:
+        if not isinstance(each, list) or [type(part) for part in each] not in (_HEARD, _HEARD[:4]):
             raise wrong
         if not (1 <= each[1] <= MAX_COUNTER and 0 <= each[2] < 2**32 and 1 <= each[3] <= MAX_COUNTER):
             raise wrong
-        frozen = each[4:]
-        if len(frozen) > MAX_SERVICES or any(not isinstance(name, str) or name_trouble(name) for name in frozen):
+        if each[4:] and not 0 <= each[4] <= MAX_TIMEOUT_MS:
             raise wrong
-    return tuple(LastHeard(node, Incarnation(counter, nonce), seq, tuple(f)) for node, counter, nonce, seq, *f in nodes)
+        for names in each[5:]:
+            if len(names) > MAX_SERVICES or any(not isinstance(name, str) or name_trouble(name) for name in names):
+                raise wrong
+    return tuple(_last(*each) for each in nodes)
 
 
-def _of_heard(last: LastHeard) -> list[object]:
-    """A node, its incarnation and sequence number, and then the services that it ran frozen."""
-    return [last.node, last.incarnation.counter, last.incarnation.nonce, last.seq, *last.frozen]
+def _last(
+    node: str,
+    counter: int,
+    nonce: int,
+    seq: int,
+    timeout_ms: int = 0,
+    frozen: Iterable[str] = (),
+    unpromised: Iterable[str] = (),
+) -> LastHeard:
+    return LastHeard(node, Incarnation(counter, nonce), seq, timeout_ms, tuple(frozen), tuple(unpromised))
+
+
+def _of_last(last: LastHeard) -> list[object]:
+    at = (last.incarnation.counter, last.incarnation.nonce, last.seq)
+    return [last.node, *at, last.timeout_ms, last.frozen, last.unpromised]
 
 
 def _compact(value: object) -> str:

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from ha.fsm.events import ConfirmDown, MessageReceived, OwnSlot
+from ha.fsm.events import ConfigChanged, ConfirmDown, Guarded, MessageReceived, OwnSlot
 from ha.fsm.freshness import BELIEVED_COUNTER, MARKS, Firsts, LastHeard, older
 from ha.fsm.message import Heartbeat, Incarnation
 from ha.fsm.peers import Peer
 from ha.fsm.record import NodeRecord
-from ha.fsm.states import Action, State
+from ha.fsm.states import Action, Promise, State
 from tests.unit.fsm.cluster import Cluster, Host, T, config
+from tests.unit.fsm.test_lease import leased
 
 
 class Tapped(Cluster):
@@ -96,6 +97,15 @@ def test_the_last_message_itself_may_come_again() -> None:
     assert heard(cluster.hosts["node1"]) == cluster.tape["node2"][-1]
 
 
+def test_its_last_message_does_not_raise_a_node_that_is_confirmed_down() -> None:
+    """It is read once the disk can be read again; an earlier nmond had heard it."""
+    cluster, _ = restarted(remembers=True)
+    cluster.feed("node1", ConfirmDown("c", "node2"))
+    cluster.replay("node1", cluster.tape["node2"][-1:])
+    peer = cluster.hosts["node1"].engine.peers["node2"]
+    assert peer.newest is not None and peer.down
+
+
 def test_what_a_node_remembers_outlives_a_second_restart() -> None:
     cluster, _ = restarted(remembers=True)
     known = cluster.hosts["node1"].disk.heard
@@ -147,6 +157,52 @@ def test_a_frozen_run_is_remembered_where_its_last_message_comes_no_more(remembe
         cluster.feed("node1", ConfirmDown("c", "node2"))
         cluster.run(1)
         assert host.state() is State.STARTED
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_run_that_nothing_ends_is_remembered_too(remembers: bool) -> None:
+    """node1 promised nothing, and wrote its last messages to no disk. Twin: that it may run there is not remembered."""
+    cluster = leased()
+    for host in cluster.hosts.values():
+        cluster.feed(host.name, Guarded(Promise.NONE))
+    cluster.run(2)
+    cluster.unwritable.add("node1")
+    cluster.run(2)
+    cluster.power_off("node1")
+    host = cluster.hosts["node2"]
+    host.disk = host.engine.record()
+    assert [last.unpromised for last in host.disk.heard] == [("web",)]
+    if not remembers:
+        host.disk = replace(host.disk, heard=tuple(replace(last, unpromised=()) for last in host.disk.heard))
+    host = cluster.restart("node2")
+    cluster.run(2 * T)
+    assert (host.state() is State.STOPPED) is remembers
+    if remembers:
+        why = "promised nothing that would end it, when it was last heard"
+        assert why in host.engine.waits_for("web", cluster.now)
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_the_timeout_that_a_node_had_told_counts_until_it_is_heard(remembers: bool) -> None:
+    """Its lease may last as long, though the configuration says less by now. Twin: it is not remembered."""
+    cluster, _ = restarted(remembers=True)
+    host = cluster.hosts["node1"]
+    long = tuple(replace(last, timeout_ms=3000 * T if remembers else 0) for last in host.disk.heard)
+    host.disk = replace(host.disk, heard=long)
+    host = cluster.restart("node1")
+    cluster.run(T + 1)
+    assert (host.state() is State.STOPPED) is remembers
+    cluster.run(2 * T)
+    assert host.state() is State.STARTED
+
+
+def test_another_timeout_is_on_record_before_it_is_acknowledged() -> None:
+    cluster = two()
+    assert [last.timeout_ms for last in cluster.hosts["node1"].disk.heard] == [1000 * T]
+    slow = tuple(replace(p, timeout=2.0 * T) for p in cluster.config.paths)
+    cluster.feed("node2", ConfigChanged(replace(cluster.config, paths=slow)))
+    cluster.run(0)
+    assert [last.timeout_ms for last in cluster.hosts["node1"].disk.heard] == [2000 * T]
 
 
 # ------------------------------------------------------------------------------------ a node that lost its memory

@@ -31,9 +31,8 @@ SERVICES = st.builds(
     handover=st.one_of(st.just(""), NAMES),
 )
 INCARNATIONS = st.builds(Incarnation, st.integers(1, 2**40 - 1), st.integers(0, 2**32 - 1))
-HEARD = st.builds(
-    LastHeard, NAMES, INCARNATIONS, st.integers(1, 2**40 - 1), st.lists(NAMES, max_size=3, unique=True).map(tuple)
-)
+MANY = st.lists(NAMES, max_size=3, unique=True).map(tuple)
+HEARD = st.builds(LastHeard, NAMES, INCARNATIONS, st.integers(1, 2**40 - 1), st.integers(0, 2**32 - 1), MANY, MANY)
 RECORDS = st.builds(
     NodeRecord,
     incarnation=st.integers(0, 2**40 - 1),
@@ -118,7 +117,7 @@ def test_the_samples_below_are_records_but_for_what_they_change() -> None:
     assert decode(signed("ezha record 1", HEAD % 1, LINE), "node1").record == NodeRecord(12, (WEB,))
 
 
-def test_a_record_of_an_ezha_that_did_not_know_of_frozen_runs_elsewhere_is_read() -> None:
+def test_a_record_of_an_ezha_that_kept_less_of_what_it_had_heard_is_read() -> None:
     head = HEAD.replace('"heard":[]', '"heard":[["node2",4,9,7]]') % 1
     found = decode(signed("ezha record 1", head, LINE), "node1").record
     assert found.heard == (LastHeard("node2", Incarnation(4, 9), 7),)
@@ -143,9 +142,11 @@ def test_a_record_of_an_ezha_that_did_not_know_of_lost_records_is_read() -> None
         (["ezha record 1", HEAD.replace("12", "-1") % 1, LINE], "has a wrong incarnation -1"),
         (["ezha record 1", HEAD.replace("12", "true") % 1, LINE], "has a wrong incarnation True"),
         (["ezha record 1", HEAD.replace(BOOT, "") % 1, LINE], "has no boot id"),
+        (["ezha record 1", HEAD.replace("[]", '[["node2",4,9,7,-1,[],[]]]') % 1, LINE], "nodes that were heard"),
+        (["ezha record 1", HEAD.replace("[]", '[["node2",4,9,7,0,["web"]]]') % 1, LINE], "nodes that were heard"),
         (["ezha record 1", HEAD.replace("[]", '[["node2",4,9]]') % 1, LINE], "wrong list of nodes that were heard"),
-        (["ezha record 1", HEAD.replace("[]", '[["node2",4,9,7,"../web"]]') % 1, LINE], "nodes that were heard"),
-        (["ezha record 1", HEAD.replace("[]", '[["node2",4,9,7,["web"]]]') % 1, LINE], "nodes that were heard"),
+        (["ezha record 1", HEAD.replace("[]", '[["node2",4,9,7,0,["../web"],[]]]') % 1, LINE], "nodes that were heard"),
+        (["ezha record 1", HEAD.replace("[]", '[["node2",4,9,7,0,[],[5]]]') % 1, LINE], "nodes that were heard"),
         (["ezha record 1", HEAD % 1, LINE.replace("STARTED", "FORCE_STOP")], "has a wrong state of service web"),
         (["ezha record 1", HEAD % 1, LINE.replace("STARTED", "RUNNING")], "holds an unknown state RUNNING"),
         (["ezha record 1", HEAD % 1, LINE.replace('"STARTED"', "2")], "holds an unknown state 2"),
